@@ -1,0 +1,86 @@
+/* lib/worker.h - what every long-running program does the same way
+ *
+ * worker_main() reads the options, loads the configuration, opens the log,
+ * makes the loop and the metrics server, calls the parts' open functions in
+ * order, says "ready" (sd_notify), runs the loop, and on SIGTERM or SIGINT
+ * drains: every part's drain function, then the loop runs on until no part is
+ * busy or `drain_wait` has passed, then close functions in reverse order, exit
+ * 0.  SIGHUP calls the reload functions: whole or not at all.
+ */
+#ifndef LIB_WORKER_H
+#define LIB_WORKER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+#include "lib/conf.h"
+#include "lib/err.h"
+#include "lib/metrics.h"
+
+/* One row of `instances:` in the configuration. */
+struct worker_instance {
+	char *name;    /* "ingest-1" */
+	int   stage;   /* index into worker_stages */
+	char *bus;     /* "ipc:///run/holdfast/ingest-1.bus", "tcp://10.0.0.1:9001" */
+	char *metrics; /* "127.0.0.1:9301", or "" for none */
+};
+
+/* The part of the configuration that all programs read. */
+struct common_conf {
+	char    *hostname;          /* name in greetings, EHLO, Received, reports */
+	char    *data_dir;          /* each instance's store is data_dir/NAME */
+	int      log_level;         /* enum log_level */
+	int      log_format;        /* enum log_format */
+	uint64_t drain_wait_ms;
+	struct conf_rows instances; /* struct worker_instance */
+	uint64_t kv_cache_bytes, kv_write_buffer_bytes, kv_batch_bytes, kv_pending_bytes;
+	uint64_t bus_hello_interval_ms, bus_credit_messages, bus_credit_bytes;
+	uint64_t bus_waiting_asks, bus_frame_bytes, bus_body_bytes;
+};
+
+extern const struct conf_param common_params[];
+extern const char *const worker_stages[]; /* "ingest", "policy", "holdq", "delivery", NULL */
+
+/* What the program has, given to every part. */
+struct worker {
+	uv_loop_t *loop;
+	const struct common_conf *common;
+	const struct worker_instance *self; /* row of this instance */
+	void *conf;                         /* the stage's own section, filled */
+	struct metrics *metrics;
+	bool draining;
+};
+
+/* A part of a worker: store, bus, the stage itself.  Unused functions are NULL. */
+struct worker_part {
+	const char *name;
+	enum err (*open)(struct worker *w, void *arg); /* an error ends the start, exit 78 or 69 */
+	void (*drain)(void *arg);       /* take no new work */
+	bool (*busy)(void *arg);        /* work in flight that drain waits for */
+	void (*close)(void *arg);       /* release everything; loop handles are closed with
+	                                 * uv_close() and die in the last turns that follow */
+	void (*tick)(void *arg, uint64_t wall_ms); /* every 100 ms */
+	void (*collect)(void *arg);     /* before /metrics is rendered: set gauges */
+	bool (*ready)(void *arg);       /* /readyz: all parts must say true */
+	void (*reload)(void *arg, const void *conf); /* the new section, valid until the next */
+	void *arg;
+};
+
+struct worker_spec {
+	const char *stage;                /* "ingest" */
+	const char *description;          /* for --help */
+	const struct conf_param *params;  /* the section named like the stage */
+	size_t conf_size;                 /* sizeof of its struct */
+	const struct worker_part *parts;  /* ended by .name == NULL */
+};
+
+/* Options: -c FILE (default /etc/holdfast/holdfast.yaml), -i INSTANCE (default
+ * STAGE-1), -t (check the configuration and exit), --help-config, -h, -V.
+ * Exit codes: 0, 64 usage, 69 a part could not open, 78 configuration. */
+int worker_main(const struct worker_spec *spec, int argc, char **argv);
+
+/* A part has met a fault of the environment: log, stop at once (no drain), exit
+ * with code of sysexits.h once the stack has unwound. */
+void worker_fail(struct worker *w, int code, const char *what);
+
+#endif
