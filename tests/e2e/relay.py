@@ -49,17 +49,19 @@ def free_port():
 class Sink:
     """The rest of the world (tests/bench/sink.c): scripted answers, one JSON line a transaction."""
 
-    def __init__(self, folder, *options, port=None, address="127.0.0.1"):
-        self.folder, self.options = folder, options
+    def __init__(self, folder, *options, port=None, address="127.0.0.1", log=True):
+        self.folder, self.options = folder, list(options)
         self.port, self.address = port or free_port(), address
         self.log, self.mail = folder + "/sink.jsonl", folder + "/mail"
-        os.makedirs(self.mail, exist_ok=True)
+        if log:
+            os.makedirs(self.mail, exist_ok=True)
+            self.options += ["-j", self.log, "-o", self.mail]
         self.process = None
 
     def start(self):
         self.process = subprocess.Popen(
-            [BIN + "/sink", "-l", "%s:%d" % (self.address, self.port), "-j", self.log, "-o",
-             self.mail, "-w", self.folder + "/sink.json", *self.options])
+            [BIN + "/sink", "-l", "%s:%d" % (self.address, self.port), "-w",
+             self.folder + "/sink.json", *self.options])
         wait_for("the sink listens", self.listens)
         return self
 
