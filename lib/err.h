@@ -24,7 +24,7 @@ enum err {
 	ERR_REFUSED, /* the other side said no */
 	ERR_PROTO,   /* the other side broke the protocol */
 	ERR_PERM,    /* the asker's role may not */
-	ERR_STATE,   /* not legal in this state */
+	ERR_BADSTATE, /* not legal in this state */
 	ERR_CORRUPT, /* a stored record cannot be read */
 	ERR_IO,      /* the environment failed: disk, file, socket */
 	ERR_CLOSED,  /* the object is being closed */
