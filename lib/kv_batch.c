@@ -9,9 +9,14 @@
 #include <string.h>
 #include "lib/mem.h"
 
+enum { FIRST_ROOM = 512 }; /* fits what most batches hold besides blobs */
+
 struct kv_batch *kv_batch_new(void)
 {
-	return xcalloc(1, sizeof(struct kv_batch));
+	struct kv_batch *b = xcalloc(1, sizeof(*b));
+
+	(void)buf_room(&b->ops, FIRST_ROOM);
+	return b;
 }
 
 void kv_batch_free(struct kv_batch **b)

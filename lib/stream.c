@@ -69,7 +69,7 @@ void stream_fail(struct stream *s, enum err why)
 {
 	if (s->state == STREAM_CLOSED)
 		return;
-	if (s->state == STREAM_CLOSING && why == ERR_OK)
+	if (s->state == STREAM_CLOSING)
 		discard_unread(s);
 	stream_unready(s);
 	set_state(s, STREAM_CLOSED);

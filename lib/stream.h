@@ -3,7 +3,9 @@
  * Both ends of SMTP use it.  Writes are collected and sent once a turn of the
  * loop, so that many replies make one system call.  Callbacks run on the loop,
  * never from inside a call into this module.  After the closed callback the
- * stream is gone: the owner keeps no pointer.
+ * stream is gone: the owner keeps no pointer.  SIGPIPE must be ignored.
+ *
+ * After connected(error) and secured(error) closed(ERR_IO) follows by itself.
  */
 #ifndef LIB_STREAM_H
 #define LIB_STREAM_H

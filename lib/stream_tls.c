@@ -8,8 +8,6 @@
 #include "lib/stream_private.h"
 
 #include <arpa/inet.h>
-#include <assert.h>
-#include <errno.h>
 #include <openssl/err.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -144,9 +142,7 @@ static void read_ended(struct stream *s, int code)
 		stream_begin_close(s, ERR_OK);
 		return;
 	}
-	tls_note_error(s, "TLS failed");
 	s->tls = TLS_FAILED;
-	out_clear(&s->plain);
 	stream_begin_close(s, ERR_IO);
 }
 
@@ -159,8 +155,8 @@ static void drive(struct stream *s)
 		return;
 	while (code == SSL_ERROR_NONE && s->tls == TLS_OPEN && stream_is_live(s) && !s->paused) {
 		len = decrypt(s, &code);
-		if (code == SSL_ERROR_SSL) /* before the owner's code can add errors */
-			tls_note_error(s, "TLS failed");
+		if (code == SSL_ERROR_SSL || code == SSL_ERROR_SYSCALL)
+			tls_note_error(s, "TLS failed"); /* before the owner's code can add errors */
 		if (s->wire.bytes > 0)
 			stream_make_ready(s);
 		if (len > 0 && s->ev->data != NULL)
@@ -177,7 +173,8 @@ void tls_input(struct stream *s, const char *p, size_t len)
 	if (s->tls == TLS_FAILED)
 		return;
 	if (from_held) {
-		buf_add(&s->held, p, len);
+		if (len > 0)
+			buf_add(&s->held, p, len);
 		p = s->held.data;
 		len = s->held.len;
 	}
@@ -218,6 +215,7 @@ void tls_encrypt(struct stream *s, size_t most)
 			tls_note_error(s, "TLS failed");
 			s->tls = TLS_FAILED;
 			out_clear(&s->plain);
+			stream_begin_close(s, ERR_IO);
 			return;
 		}
 		out_consume(&s->plain, n);
