@@ -12,7 +12,10 @@
 #include <sys/socket.h>
 #include "lib/mem.h"
 
-enum { LINGER_MS = 10 * 1000 }; /* most time to send what waited at a close */
+enum {
+	SEND_LINGER_MS = 10 * 1000, /* most time to send what waited at a close */
+	READ_LINGER_MS = 2 * 1000,  /* then most time for the peer to end its side */
+};
 
 static const char legal_next[][4] = {
 	[STREAM_CONNECTING] = { [STREAM_OPEN] = 1, [STREAM_CLOSED] = 1 },
@@ -32,140 +35,6 @@ bool stream_is_live(const struct stream *s)
 	return s->state == STREAM_CONNECTING || s->state == STREAM_OPEN;
 }
 
-/* --- the end --- */
-
-static void on_handle_closed(uv_handle_t *h)
-{
-	struct stream *s = h->data;
-
-	if (--s->handles > 0)
-		return;
-	if (s->ev != NULL && s->ev->closed != NULL)
-		s->ev->closed(s->owner, s->why);
-	SSL_free(s->ssl);
-	out_clear(&s->wire);
-	out_clear(&s->plain);
-	buf_free(&s->held);
-	xfree(s->tls_error);
-	stream_loop_put(s->sl);
-	xfree(s);
-}
-
-/* Closing a socket with unread bytes makes the kernel send a reset, which can
- * destroy our last reply at the peer. */
-static void discard_unread(struct stream *s)
-{
-	uv_os_fd_t fd;
-
-	if (uv_fileno((uv_handle_t *)&s->tcp, &fd) != 0)
-		return;
-	for (int i = 0; i < 4; i++) {
-		if (recv(fd, s->sl->read_buf, sizeof(s->sl->read_buf), MSG_DONTWAIT) <= 0)
-			break;
-	}
-}
-
-void stream_fail(struct stream *s, enum err why)
-{
-	if (s->state == STREAM_CLOSED)
-		return;
-	if (s->state == STREAM_CLOSING)
-		discard_unread(s);
-	stream_unready(s);
-	set_state(s, STREAM_CLOSED);
-	s->why = why;
-	uv_close((uv_handle_t *)&s->tcp, on_handle_closed);
-	if (s->has_timer)
-		uv_close((uv_handle_t *)&s->timer, on_handle_closed);
-}
-
-void stream_begin_close(struct stream *s, enum err why)
-{
-	if (s->state == STREAM_CONNECTING) {
-		stream_fail(s, why);
-		return;
-	}
-	if (s->state != STREAM_OPEN)
-		return;
-	set_state(s, STREAM_CLOSING);
-	s->why = why;
-	s->deadline = 0;
-	if (s->tls == TLS_HANDSHAKE || s->tls == TLS_FAILED)
-		out_clear(&s->plain);
-	uv_read_stop((uv_stream_t *)&s->tcp);
-	if (s->writing)
-		stream_linger(s);
-	stream_make_ready(s);
-}
-
-void stream_close(struct stream *s)
-{
-	stream_begin_close(s, ERR_OK);
-}
-
-void stream_abort(struct stream *s)
-{
-	stream_fail(s, ERR_OK);
-}
-
-/* --- reading --- */
-
-static void on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *buf)
-{
-	struct stream *s = h->data;
-
-	*buf = uv_buf_init(s->sl->read_buf, sizeof(s->sl->read_buf));
-}
-
-static void read_ended(struct stream *s, ssize_t status)
-{
-	if (s->tls == TLS_HANDSHAKE) {
-		tls_note_error(s, "connection closed during the handshake");
-		stream_fail(s, ERR_IO);
-	} else if (status == UV_EOF) {
-		stream_begin_close(s, ERR_OK);
-	} else {
-		stream_fail(s, ERR_IO);
-	}
-}
-
-static void on_read(uv_stream_t *tcp, ssize_t n, const uv_buf_t *buf)
-{
-	struct stream *s = tcp->data;
-
-	if (n < 0)
-		read_ended(s, n);
-	else if (n > 0 && s->tls != TLS_NONE)
-		tls_input(s, buf->base, (size_t)n);
-	else if (n > 0 && s->ev->data != NULL)
-		s->ev->data(s->owner, buf->base, (size_t)n);
-}
-
-static void start_reading(struct stream *s)
-{
-	if (s->state != STREAM_OPEN || s->paused)
-		return;
-	if (uv_read_start((uv_stream_t *)&s->tcp, on_alloc, on_read) != 0)
-		stream_begin_close(s, ERR_IO);
-}
-
-void stream_pause(struct stream *s)
-{
-	s->paused = true;
-	if (s->state == STREAM_OPEN)
-		uv_read_stop((uv_stream_t *)&s->tcp);
-}
-
-void stream_resume(struct stream *s)
-{
-	if (!s->paused)
-		return;
-	s->paused = false;
-	start_reading(s);
-	if (s->held.len > 0)
-		stream_make_ready(s);
-}
-
 /* --- the deadline --- */
 
 /* The timer is moved when it fires too early, not at each new deadline. */
@@ -182,7 +51,7 @@ static void on_timer(uv_timer_t *timer)
 	}
 	s->deadline = 0;
 	if (s->state == STREAM_CLOSING)
-		stream_fail(s, ERR_IO);
+		stream_fail(s, s->sent_all ? s->why : ERR_IO);
 	else if (s->ev->expired != NULL)
 		s->ev->expired(s->owner);
 }
@@ -213,7 +82,153 @@ void stream_deadline(struct stream *s, uint64_t ms)
 void stream_linger(struct stream *s)
 {
 	if (s->deadline == 0)
-		set_deadline(s, LINGER_MS);
+		set_deadline(s, SEND_LINGER_MS);
+}
+
+/* --- reading --- */
+
+static void on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *buf)
+{
+	struct stream *s = h->data;
+
+	*buf = uv_buf_init(s->sl->read_buf, sizeof(s->sl->read_buf));
+}
+
+static void read_ended(struct stream *s, ssize_t status)
+{
+	s->peer_ended = true;
+	if (s->sent_all) {
+		stream_fail(s, s->why);
+	} else if (s->state == STREAM_CLOSING && status == UV_EOF) {
+		uv_read_stop((uv_stream_t *)&s->tcp);
+	} else if (s->tls == TLS_HANDSHAKE) {
+		tls_note_error(s, "connection closed during the handshake");
+		stream_fail(s, ERR_IO);
+	} else if (status == UV_EOF) {
+		stream_begin_close(s, ERR_OK);
+	} else {
+		stream_fail(s, ERR_IO);
+	}
+}
+
+static void on_read(uv_stream_t *tcp, ssize_t n, const uv_buf_t *buf)
+{
+	struct stream *s = tcp->data;
+
+	if (n < 0)
+		read_ended(s, n);
+	else if (s->state == STREAM_CLOSING)
+		return; /* nobody wants it any more */
+	else if (n > 0 && s->tls != TLS_NONE)
+		tls_input(s, buf->base, (size_t)n);
+	else if (n > 0 && s->ev->data != NULL)
+		s->ev->data(s->owner, buf->base, (size_t)n);
+}
+
+static void start_reading(struct stream *s)
+{
+	if (s->state == STREAM_CONNECTING || s->state == STREAM_CLOSED)
+		return;
+	if (s->state == STREAM_OPEN && s->paused)
+		return;
+	/* It fails only when it reads already. */
+	(void)uv_read_start((uv_stream_t *)&s->tcp, on_alloc, on_read);
+}
+
+void stream_pause(struct stream *s)
+{
+	s->paused = true;
+	if (s->state == STREAM_OPEN)
+		uv_read_stop((uv_stream_t *)&s->tcp);
+}
+
+void stream_resume(struct stream *s)
+{
+	if (!s->paused)
+		return;
+	s->paused = false;
+	start_reading(s);
+	if (s->held.len > 0)
+		stream_make_ready(s);
+}
+
+/* --- the end --- */
+
+static void on_handle_closed(uv_handle_t *h)
+{
+	struct stream *s = h->data;
+
+	if (--s->handles > 0)
+		return;
+	if (s->ev != NULL && s->ev->closed != NULL)
+		s->ev->closed(s->owner, s->why);
+	SSL_free(s->ssl);
+	out_clear(&s->wire);
+	out_clear(&s->plain);
+	buf_free(&s->held);
+	xfree(s->tls_error);
+	stream_loop_put(s->sl);
+	xfree(s);
+}
+
+void stream_fail(struct stream *s, enum err why)
+{
+	if (s->state == STREAM_CLOSED)
+		return;
+	stream_unready(s);
+	set_state(s, STREAM_CLOSED);
+	s->why = why;
+	uv_close((uv_handle_t *)&s->tcp, on_handle_closed);
+	if (s->has_timer)
+		uv_close((uv_handle_t *)&s->timer, on_handle_closed);
+}
+
+void stream_begin_close(struct stream *s, enum err why)
+{
+	if (s->state == STREAM_CONNECTING) {
+		stream_fail(s, why);
+		return;
+	}
+	if (s->state != STREAM_OPEN)
+		return;
+	set_state(s, STREAM_CLOSING);
+	s->why = why;
+	s->deadline = 0;
+	if (s->tls == TLS_HANDSHAKE || s->tls == TLS_FAILED)
+		out_clear(&s->plain);
+	if (s->peer_ended)
+		uv_read_stop((uv_stream_t *)&s->tcp);
+	else
+		start_reading(s);
+	if (s->writing)
+		stream_linger(s);
+	stream_make_ready(s);
+}
+
+/* All is sent.  A socket that is closed while bytes of the peer are unread, or
+ * still come, makes the kernel send a reset, which can destroy our last words
+ * at the peer: so end our side and read on until the peer has ended its own. */
+void stream_end_sending(struct stream *s)
+{
+	uv_os_fd_t fd;
+
+	if (s->peer_ended || uv_fileno((uv_handle_t *)&s->tcp, &fd) != 0 ||
+	    shutdown(fd, SHUT_WR) != 0) {
+		stream_fail(s, s->why);
+		return;
+	}
+	s->sent_all = true;
+	set_deadline(s, READ_LINGER_MS);
+}
+
+void stream_close(struct stream *s)
+{
+	stream_begin_close(s, ERR_OK);
+}
+
+void stream_abort(struct stream *s)
+{
+	stream_fail(s, ERR_OK);
 }
 
 /* --- the beginning --- */

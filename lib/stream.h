@@ -69,7 +69,8 @@ const char *stream_tls_error(const struct stream *s);   /* last failure in words
 const char *stream_peer_ip(const struct stream *s);
 const struct sockaddr_storage *stream_peer(const struct stream *s);
 
-/* Send what waits, then close.  closed() follows.  Idempotent. */
+/* Send what waits, end our side, wait for the peer to end its own (10 s and 2 s at
+ * most), then close.  closed() follows and nothing else.  Idempotent. */
 void stream_close(struct stream *s);
 /* Close now and drop what waits. */
 void stream_abort(struct stream *s);

@@ -169,7 +169,7 @@ static bool send_wire(struct stream *s)
 
 void stream_flush(struct stream *s)
 {
-	if (s->writing || s->state == STREAM_CONNECTING || s->state == STREAM_CLOSED)
+	if (s->writing || s->sent_all || s->state == STREAM_CONNECTING || s->state == STREAM_CLOSED)
 		return;
 	do {
 		tls_encrypt(s, CIPHER_BYTES);
@@ -179,7 +179,7 @@ void stream_flush(struct stream *s)
 			return;
 	} while (s->plain.bytes > 0 && s->tls == TLS_OPEN);
 	if (s->state == STREAM_CLOSING) {
-		stream_fail(s, s->why);
+		stream_end_sending(s);
 	} else if (s->plain.bytes == 0 && !s->told_drained) {
 		s->told_drained = true;
 		if (s->ev->drained != NULL)

@@ -84,6 +84,8 @@ struct stream {
 	int         connect_status;   /* of a connect that failed at once */
 	bool        has_timer;
 	bool        paused, writing, told_drained;
+	bool        peer_ended;       /* its end of file was seen */
+	bool        sent_all;         /* closing: our end of file is sent */
 	uint64_t    deadline;         /* time of the loop; 0: none */
 
 	struct out  wire;             /* goes to the socket as it is */
@@ -112,6 +114,7 @@ void stream_run(struct stream *s);
 void stream_fail(struct stream *s, enum err why);         /* close now */
 void stream_begin_close(struct stream *s, enum err why);  /* send what waits, then close */
 void stream_linger(struct stream *s);                     /* bound the sending after a close */
+void stream_end_sending(struct stream *s);                /* all is sent that was to be */
 bool stream_is_live(const struct stream *s);              /* callbacks may be made */
 
 /* stream_out.c */

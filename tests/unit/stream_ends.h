@@ -207,6 +207,21 @@ static inline int raw_connect(struct ends *t)
 	return fd;
 }
 
+/* Run the loop until the peer's side of fd ends, and close fd; what came is in got. */
+static inline void raw_read_to_end(struct ends *t, int fd, struct buf *got)
+{
+	char tmp[4096];
+	ssize_t n;
+
+	while ((n = recv(fd, tmp, sizeof(tmp), MSG_DONTWAIT)) != 0) {
+		if (n > 0)
+			buf_add(got, tmp, (size_t)n);
+		else
+			uv_run(&t->loop, UV_RUN_NOWAIT);
+	}
+	close(fd);
+}
+
 static inline unsigned char pattern(size_t i)
 {
 	return (unsigned char)((i * 2654435761u) >> 11);
