@@ -117,6 +117,9 @@ void bus_grant(struct bus *bus, bool open);
 /* Questions that are open (asked, not answered): a drain waits for 0. */
 size_t bus_open_asks(const struct bus *bus);
 
+/* The most that a packed frame may have: bus_frame_bytes of the configuration. */
+size_t bus_frame_limit(const struct bus *bus);
+
 /* ProtobufCBinaryData from a C string / bytes, and comparison; the bytes are borrowed. */
 ProtobufCBinaryData pb_str(const char *s);
 ProtobufCBinaryData pb_bytes(const void *p, size_t len);

@@ -34,6 +34,9 @@ enum err tool_ask(struct tool *t, struct bus_to to, Holdfast__Frame *q, uint32_t
                   struct tool_answer *out) MUST_CHECK;
 void tool_answer_free(struct tool_answer *a);
 
+/* What the other side said when the last question was refused, or NULL. */
+const char *tool_refusal(const struct tool *t);
+
 /* exit code of sysexits.h for err: 69 no link or timeout, 65 data, 77 permission, ... */
 int tool_exit_code(enum err err);
 
