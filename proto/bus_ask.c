@@ -399,7 +399,7 @@ enum err bus_ask(struct bus *bus, struct bus_to to, Holdfast__Frame *frame, stru
 		return ERR_NOENT;
 	link = &bus->stage[to.stage].links[to.instance];
 	if (link->sock.zmq == NULL)
-		return ERR_STATE; /* this is ourselves */
+		return ERR_BADSTATE; /* this is ourselves */
 	if (link->n_wait >= common->bus_waiting_asks)
 		return ERR_FULL;
 	frame->call = UINT64_MAX; /* the longest that it can be */

@@ -15,21 +15,21 @@
 #include "proto/stage.h"
 
 enum {
-	KV_PENDING, KV_PENDING_BYTES, KV_SYNCS, KV_BATCHES, KV_RECORDS, KV_PER_SYNC, KV_SYNC_TIME,
-	KV_STALLED
+	ST_PENDING, ST_PENDING_BYTES, ST_SYNCS, ST_BATCHES, ST_RECORDS, ST_PER_SYNC, ST_SYNC_TIME,
+	ST_STALLED
 };
 
 static const struct metric_def kv_metric_defs[] = {
-	[KV_PENDING] = { "store_pending_batches", METRIC_GAUGE, "Batches that wait for the writer" },
-	[KV_PENDING_BYTES] = { "store_pending_bytes", METRIC_GAUGE, "Bytes that wait for the writer" },
-	[KV_SYNCS] = { "store_syncs_total", METRIC_COUNTER, "Synced writes" },
-	[KV_BATCHES] = { "store_batches_total", METRIC_COUNTER, "Batches written" },
-	[KV_RECORDS] = { "store_records_total", METRIC_COUNTER, "Records written" },
-	[KV_PER_SYNC] = { "store_records_per_sync", METRIC_HISTOGRAM,
+	[ST_PENDING] = { "store_pending_batches", METRIC_GAUGE, "Batches that wait for the writer" },
+	[ST_PENDING_BYTES] = { "store_pending_bytes", METRIC_GAUGE, "Bytes that wait for the writer" },
+	[ST_SYNCS] = { "store_syncs_total", METRIC_COUNTER, "Synced writes" },
+	[ST_BATCHES] = { "store_batches_total", METRIC_COUNTER, "Batches written" },
+	[ST_RECORDS] = { "store_records_total", METRIC_COUNTER, "Records written" },
+	[ST_PER_SYNC] = { "store_records_per_sync", METRIC_HISTOGRAM,
 	                  "Records in a synced write, mean of 100 ms" },
-	[KV_SYNC_TIME] = { "store_sync_seconds", METRIC_HISTOGRAM,
+	[ST_SYNC_TIME] = { "store_sync_seconds", METRIC_HISTOGRAM,
 	                   "Time of a synced write, the last of each 100 ms" },
-	[KV_STALLED] = { "store_stalled", METRIC_GAUGE, "1 while the store slows writes or is full" },
+	[ST_STALLED] = { "store_stalled", METRIC_GAUGE, "1 while the store slows writes or is full" },
 	{ NULL }
 };
 
@@ -82,13 +82,13 @@ static void count_store(const struct kv_stats *now)
 	const struct kv_stats *last = &run.last;
 	uint64_t syncs = now->syncs - last->syncs;
 
-	metric_add(run.kv_metrics, KV_SYNCS, syncs);
-	metric_add(run.kv_metrics, KV_BATCHES, now->batches - last->batches);
-	metric_add(run.kv_metrics, KV_RECORDS, now->records - last->records);
+	metric_add(run.kv_metrics, ST_SYNCS, syncs);
+	metric_add(run.kv_metrics, ST_BATCHES, now->batches - last->batches);
+	metric_add(run.kv_metrics, ST_RECORDS, now->records - last->records);
 	if (syncs > 0) {
-		metric_observe(run.kv_metrics, KV_PER_SYNC,
+		metric_observe(run.kv_metrics, ST_PER_SYNC,
 		               (double)(now->records - last->records) / (double)syncs);
-		metric_observe(run.kv_metrics, KV_SYNC_TIME, (double)now->last_sync_us / 1e6);
+		metric_observe(run.kv_metrics, ST_SYNC_TIME, (double)now->last_sync_us / 1e6);
 	}
 	run.last = *now;
 }
@@ -120,9 +120,9 @@ static void store_collect(void *arg)
 
 	kv_stats_get(run.stage.kv, &now);
 	count_store(&now);
-	metric_gauge(run.kv_metrics, KV_PENDING, (double)now.pending_batches);
-	metric_gauge(run.kv_metrics, KV_PENDING_BYTES, (double)now.pending_bytes);
-	metric_gauge(run.kv_metrics, KV_STALLED, now.stalled || kv_full(run.stage.kv));
+	metric_gauge(run.kv_metrics, ST_PENDING, (double)now.pending_batches);
+	metric_gauge(run.kv_metrics, ST_PENDING_BYTES, (double)now.pending_bytes);
+	metric_gauge(run.kv_metrics, ST_STALLED, now.stalled || kv_full(run.stage.kv));
 }
 
 static bool store_ready(void *arg)
