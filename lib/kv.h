@@ -45,6 +45,7 @@ struct kv_conf {
 	uint64_t write_buffer_bytes; /* memtables of all families together */
 	uint64_t batch_bytes;      /* most bytes joined into one synced write */
 	uint64_t pending_bytes;    /* most bytes waiting for the writer: then kv_full() */
+	uint64_t idle_flush_ms;    /* without writes for so long: give space back; 0: 30 s */
 };
 
 struct kv_stats {

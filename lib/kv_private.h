@@ -64,13 +64,15 @@ struct kv {
 	struct kv_batches queue, written;
 	unsigned n_urgent;            /* batches in queue that are not lazy */
 	size_t   lazy_bytes;          /* in queue */
-	bool     stop, asleep;        /* asleep: the writer waits without a time limit */
+	bool     stop, asleep;        /* asleep: a lazy batch must wake the writer */
 	struct kv_stats stats;        /* syncs, batches, records, last_sync_us, failed */
 
 	/* The writer's. */
 	pthread_t thread;
 	rocksdb_writebatch_t   *wbatch;
 	rocksdb_writeoptions_t *wopts_sync, *wopts_nosync;
+	rocksdb_flushoptions_t *fopts;
+	bool unflushed;               /* written to since the last flush of all families */
 };
 
 /* kv_options.c: the families' layouts.  Fills options, tables, cache. */

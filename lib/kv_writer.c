@@ -19,18 +19,20 @@
 #include "lib/mem.h"
 
 enum {
-	LAZY_MS = 800,      /* what stays below the second that kv.h promises */
+	LAZY_MS = 800,            /* what stays below the second that kv.h promises */
+	IDLE_FLUSH_MS = 30 * 1000, /* where the configuration does not say */
 	STALL_POLL_MS = 200,
 };
 
 /* --- the writer's thread --- */
 
-static struct timespec lazy_deadline(void)
+static struct timespec in_ms(uint64_t ms)
 {
 	struct timespec t;
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
-	t.tv_nsec += LAZY_MS * 1000000L;
+	t.tv_sec += (time_t)(ms / 1000);
+	t.tv_nsec += (long)(ms % 1000) * 1000000L;
 	if (t.tv_nsec >= 1000000000L) {
 		t.tv_sec++;
 		t.tv_nsec -= 1000000000L;
@@ -38,23 +40,55 @@ static struct timespec lazy_deadline(void)
 	return t;
 }
 
+/* Tombstones give their space back only from a file, and a log that is flushed
+ * need not be read at the next start.  Failure shows at the next write. */
+static void flush_families(struct kv *kv)
+{
+	char *said = NULL;
+
+	for (size_t i = 0; i <= kv->n_cfs; i++) {
+		rocksdb_flush_cf(kv->db, kv->fopts, kv->handles[i], &said);
+		if (said != NULL)
+			kv_log_failure(kv, "kv_flush_failed", said);
+		said = NULL;
+	}
+}
+
+/* With the lock: nothing is queued, and nothing was for a while. */
+static void sleep_idle(struct kv *kv)
+{
+	struct timespec until = in_ms(kv->conf.idle_flush_ms);
+
+	kv->asleep = true;
+	while (TAILQ_EMPTY(&kv->queue) && !kv->stop) {
+		if (!kv->unflushed) {
+			pthread_cond_wait(&kv->wake, &kv->lock);
+			continue;
+		}
+		if (pthread_cond_timedwait(&kv->wake, &kv->lock, &until) != ETIMEDOUT)
+			continue;
+		kv->unflushed = false;
+		pthread_mutex_unlock(&kv->lock);
+		flush_families(kv);
+		pthread_mutex_lock(&kv->lock);
+	}
+	kv->asleep = false;
+}
+
 /* With the lock: wait until something must be written.  The first wait has a
  * limit even when nothing is queued, so that a lazy batch that comes within it
  * need not wake us; false: stop, and nothing is left. */
 static bool wait_for_work(struct kv *kv)
 {
-	struct timespec until = lazy_deadline();
+	struct timespec until = in_ms(LAZY_MS);
 
 	while (kv->n_urgent == 0 && !kv->stop && kv->lazy_bytes < kv->conf.batch_bytes / 2) {
 		if (pthread_cond_timedwait(&kv->wake, &kv->lock, &until) != ETIMEDOUT)
 			continue;
 		if (!TAILQ_EMPTY(&kv->queue))
 			break;
-		kv->asleep = true;
-		while (TAILQ_EMPTY(&kv->queue) && !kv->stop)
-			pthread_cond_wait(&kv->wake, &kv->lock);
-		kv->asleep = false;
-		until = lazy_deadline();
+		sleep_idle(kv);
+		until = in_ms(LAZY_MS);
 	}
 	return !TAILQ_EMPTY(&kv->queue);
 }
@@ -113,6 +147,7 @@ static enum err write_group(struct kv *kv, struct kv_batches *group, bool sync)
 	struct kv_batch *b;
 	char *said = NULL;
 
+	kv->unflushed = true;
 	rocksdb_writebatch_clear(kv->wbatch);
 	TAILQ_FOREACH(b, group, link)
 		add_ops(kv, b);
@@ -305,6 +340,10 @@ enum err kv_writer_start(struct kv *kv, uv_loop_t *loop)
 	kv->wopts_sync = rocksdb_writeoptions_create();
 	rocksdb_writeoptions_set_sync(kv->wopts_sync, 1);
 	kv->wopts_nosync = rocksdb_writeoptions_create();
+	kv->fopts = rocksdb_flushoptions_create();
+	rocksdb_flushoptions_set_wait(kv->fopts, 0);
+	if (kv->conf.idle_flush_ms == 0)
+		kv->conf.idle_flush_ms = IDLE_FLUSH_MS;
 	if (start_thread(kv) != 0)
 		log_fatal(71, "kv_thread_failed", LOG_PAIRS(LOGS("dir", kv->dir)));
 	return ERR_OK;
@@ -324,6 +363,7 @@ void kv_writer_stop(struct kv *kv)
 	rocksdb_writebatch_destroy(kv->wbatch);
 	rocksdb_writeoptions_destroy(kv->wopts_sync);
 	rocksdb_writeoptions_destroy(kv->wopts_nosync);
+	rocksdb_flushoptions_destroy(kv->fopts);
 	pthread_cond_destroy(&kv->wake);
 	pthread_mutex_destroy(&kv->lock);
 }

@@ -1,157 +1,8 @@
-/* tests/unit/test_kv.c - what the store promises: order, durability, atomicity, bounds
- *
- * Tests that kill or starve a store start this program again as a child, since
- * RocksDB's threads do not survive a fork.
- */
-#include <errno.h>
-#include <setjmp.h>
-#include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
-#include <cmocka.h>
+/* tests/unit/test_kv.c - what the store promises: order, atomicity, bounds, opening */
+#include "kv_fixture.h"
+
+#include <dirent.h>
 #include "lib/clock.h"
-#include "lib/kv.h"
-#include "lib/mem.h"
-
-enum { CF_RECORDS, CF_BODIES, CF_QUEUE, N_CFS };
-
-static const struct kv_cf cfs[] = {
-	[CF_RECORDS] = { "records", KV_RECORDS },
-	[CF_BODIES] = { "bodies", KV_BLOBS },
-	[CF_QUEUE] = { "queue", KV_QUEUE },
-};
-
-static const struct kv_conf small_conf = {
-	.cache_bytes = 4 << 20,
-	.write_buffer_bytes = 4 << 20,
-	.batch_bytes = 1 << 20,
-	.pending_bytes = 256 << 10,
-};
-
-enum { BODY_BYTES = 8192 };
-
-struct fixture {
-	uv_loop_t loop;
-	char dir[64];
-	struct kv *kv;
-};
-
-/* --- what all tests use --- */
-
-static void remove_tree(const char *dir)
-{
-	int status;
-	pid_t pid = fork();
-
-	if (pid == 0) {
-		execl("/bin/rm", "rm", "-rf", dir, (char *)NULL);
-		_exit(127);
-	}
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_int_equal(status, 0);
-}
-
-static void open_store(struct fixture *f)
-{
-	assert_int_equal(kv_open(&f->loop, f->dir, cfs, N_CFS, &small_conf, &f->kv), ERR_OK);
-}
-
-static int setup(void **state)
-{
-	struct fixture *f = xcalloc(1, sizeof(*f));
-
-	strncpy(f->dir, "/tmp/hf-kv-XXXXXX", sizeof(f->dir) - 1);
-	assert_non_null(mkdtemp(f->dir));
-	assert_int_equal(uv_loop_init(&f->loop), 0);
-	open_store(f);
-	*state = f;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct fixture *f = *state;
-
-	kv_close(&f->kv);
-	assert_null(f->kv);
-	uv_run(&f->loop, UV_RUN_DEFAULT);
-	assert_int_equal(uv_loop_close(&f->loop), 0);
-	remove_tree(f->dir);
-	xfree(f);
-	return 0;
-}
-
-static void reopen(struct fixture *f)
-{
-	kv_close(&f->kv);
-	open_store(f);
-}
-
-/* What came back, in order. */
-struct seen {
-	uint64_t n, last, failed;
-	bool in_order;
-};
-
-static void note(enum err err, void *owner, uint64_t id)
-{
-	struct seen *s = owner;
-
-	if (s->n == 0)
-		s->in_order = true;
-	else if (id != s->last + 1)
-		s->in_order = false;
-	s->n++;
-	s->last = id;
-	s->failed += err != ERR_OK;
-}
-
-/* The store keeps the loop running just while writes wait. */
-static void settle(struct fixture *f)
-{
-	struct kv_stats st;
-
-	uv_run(&f->loop, UV_RUN_DEFAULT);
-	kv_stats_get(f->kv, &st);
-	assert_int_equal(st.pending_batches, 0);
-	assert_int_equal(st.pending_bytes, 0);
-}
-
-static void put_now(struct fixture *f, unsigned cf, const char *key, const char *val)
-{
-	struct kv_batch *b = kv_batch_new();
-	struct seen s = { 0 };
-
-	kv_put(b, cf, key, strlen(key), val, strlen(val));
-	kv_write(f->kv, &b, note, &s, 1);
-	assert_null(b);
-	assert_int_equal(s.n, 0); /* never from inside */
-	settle(f);
-	assert_int_equal(s.n, 1);
-	assert_int_equal(s.failed, 0);
-}
-
-static void assert_value(struct fixture *f, unsigned cf, const char *key, const char *want)
-{
-	struct buf got = BUF_INIT;
-	enum err err = kv_get(f->kv, cf, key, strlen(key), &got);
-
-	if (want == NULL) {
-		assert_int_equal(err, ERR_NOENT);
-		assert_int_equal(got.len, 0);
-	} else {
-		assert_int_equal(err, ERR_OK);
-		assert_string_equal(buf_str(&got), want);
-	}
-	buf_free(&got);
-}
 
 /* --- one store --- */
 
@@ -408,6 +259,98 @@ static void write_during_close_gets_an_error(void **state)
 	assert_value(f, CF_RECORDS, "again", NULL);
 }
 
+/* --- space --- */
+
+static unsigned count_blob_files(const char *dir)
+{
+	DIR *d = opendir(dir);
+	struct dirent *entry;
+	unsigned n = 0;
+
+	assert_non_null(d);
+	while ((entry = readdir(d)) != NULL)
+		n += strstr(entry->d_name, ".blob") != NULL;
+	closedir(d);
+	return n;
+}
+
+struct watch {
+	const char *dir;
+	bool want_files;
+	uint64_t give_up_ms;
+};
+
+static void look(uv_timer_t *timer)
+{
+	struct watch *w = timer->data;
+
+	if ((count_blob_files(w->dir) > 0) == w->want_files || clock_mono_ms() > w->give_up_ms)
+		uv_close((uv_handle_t *)timer, NULL);
+}
+
+static void wait_for_blob_files(struct fixture *f, bool want)
+{
+	struct watch w = { f->dir, want, clock_mono_ms() + 15000 };
+	uv_timer_t timer;
+
+	uv_timer_init(&f->loop, &timer);
+	timer.data = &w;
+	uv_timer_start(&timer, look, 0, 20);
+	uv_run(&f->loop, UV_RUN_DEFAULT);
+	assert_int_equal(count_blob_files(f->dir) > 0, want);
+}
+
+static void change_bodies(struct fixture *f, bool put)
+{
+	static char body[8192];
+
+	for (uint64_t i = 0; i < 1000; i++) {
+		struct kv_batch *b = kv_batch_new();
+
+		if (put)
+			kv_put(b, CF_BODIES, &i, sizeof(i), body, sizeof(body));
+		else
+			kv_del(b, CF_BODIES, &i, sizeof(i));
+		kv_write(f->kv, &b, NULL, NULL, 0);
+	}
+	settle(f);
+}
+
+/* Memtables that hold all of a test, and a flush when it is over. */
+static void open_roomy(struct fixture *f)
+{
+	struct kv_conf conf = small_conf;
+
+	kv_close(&f->kv);
+	conf.idle_flush_ms = 20;
+	conf.write_buffer_bytes = 64 << 20;
+	assert_int_equal(kv_open(&f->loop, f->dir, cfs, N_CFS, &conf, &f->kv), ERR_OK);
+}
+
+/* Nothing else is written after the deletes, so only the idle store can do it. */
+static void idle_store_gives_space_back(void **state)
+{
+	struct fixture *f = *state;
+
+	open_roomy(f);
+	change_bodies(f, true);
+	wait_for_blob_files(f, true);
+	change_bodies(f, false);
+	wait_for_blob_files(f, false);
+}
+
+/* A body that is deleted before its memtable is full never becomes a file. */
+static void short_lived_bodies_never_reach_a_file(void **state)
+{
+	struct fixture *f = *state;
+
+	open_roomy(f);
+	change_bodies(f, true);
+	change_bodies(f, false);
+	open_roomy(f); /* recovery flushes what it reads from the log */
+	assert_int_equal(count_blob_files(f->dir), 0);
+}
+
 /* --- opening --- */
 
 static void id_stays_and_is_unique(void **state)
@@ -521,183 +464,6 @@ static void range_gives_keys(void **state)
 	teardown(&fs);
 }
 
-/* --- the same program as a child --- */
-
-static void body_of(uint64_t id, unsigned char body[BODY_BYTES])
-{
-	for (size_t i = 0; i < BODY_BYTES; i++)
-		body[i] = (unsigned char)((id * 2654435761u + i * 40503u) >> 7);
-}
-
-struct child {
-	struct kv *kv;
-	uint64_t next, failures;
-};
-
-static void child_done(enum err err, void *owner, uint64_t id);
-
-static void child_write(struct child *c)
-{
-	unsigned char body[BODY_BYTES];
-	struct kv_batch *b = kv_batch_new();
-	uint64_t id = ++c->next;
-	struct blob *blob;
-
-	body_of(id, body);
-	blob = blob_copy(body, sizeof(body));
-	kv_put(b, CF_RECORDS, &id, sizeof(id), &id, sizeof(id));
-	kv_put_blob(b, CF_BODIES, &id, sizeof(id), blob);
-	kv_put(b, CF_QUEUE, &id, sizeof(id), NULL, 0);
-	blob_unref(&blob);
-	kv_write(c->kv, &b, child_done, c, id);
-}
-
-/* Acknowledge on standard output; the parent takes that as a promise. */
-static void child_done(enum err err, void *owner, uint64_t id)
-{
-	struct child *c = owner;
-
-	if (err != ERR_OK) {
-		c->failures++;
-		return;
-	}
-	if (c->failures > 0 || write(STDOUT_FILENO, &id, sizeof(id)) != sizeof(id))
-		_exit(9);
-	child_write(c);
-}
-
-/* load: write for ever.  limit: write until the disk says no, then check that
- * the store says no as well. */
-static int child_main(const char *what, const char *dir)
-{
-	struct rlimit limit = { 3 << 20, 3 << 20 };
-	struct child c = { 0 };
-	struct kv_stats st;
-	uv_loop_t loop;
-
-	signal(SIGXFSZ, SIG_IGN);
-	uv_loop_init(&loop);
-	if (kv_open(&loop, dir, cfs, N_CFS, &small_conf, &c.kv) != ERR_OK)
-		return 2;
-	if (strcmp(what, "limit") == 0 && setrlimit(RLIMIT_FSIZE, &limit) != 0)
-		return 3;
-	for (int i = 0; i < 64; i++)
-		child_write(&c);
-	uv_run(&loop, UV_RUN_DEFAULT);
-	kv_stats_get(c.kv, &st);
-	if (!st.failed || c.failures != 64)
-		return 4;
-	child_write(&c);
-	uv_run(&loop, UV_RUN_DEFAULT);
-	if (c.failures != 65)
-		return 5;
-	kv_close(&c.kv);
-	uv_run(&loop, UV_RUN_DEFAULT);
-	return uv_loop_close(&loop) == 0 ? 0 : 6;
-}
-
-static pid_t start_child(const char *what, const char *dir, int *from_child)
-{
-	int fds[2];
-	pid_t pid;
-
-	assert_int_equal(pipe(fds), 0);
-	pid = fork();
-	if (pid == 0) {
-		dup2(fds[1], STDOUT_FILENO);
-		close(fds[0]);
-		close(fds[1]);
-		execl("/proc/self/exe", "test_kv", what, dir, (char *)NULL);
-		_exit(127);
-	}
-	close(fds[1]);
-	*from_child = fds[0];
-	return pid;
-}
-
-/* Read promises until there are `most` or the child is gone; returns their number. */
-static uint64_t read_acks(int fd, uint64_t have, uint64_t most)
-{
-	uint64_t id;
-
-	while (have < most && read(fd, &id, sizeof(id)) == sizeof(id))
-		assert_int_equal(id, ++have);
-	return have;
-}
-
-static bool is_there(struct fixture *f, unsigned cf, uint64_t id, const void *want, size_t len)
-{
-	struct buf got = BUF_INIT;
-	enum err err = kv_get(f->kv, cf, &id, sizeof(id), &got);
-
-	if (err == ERR_OK) {
-		assert_int_equal(got.len, len);
-		if (len > 0)
-			assert_memory_equal(got.data, want, len);
-	} else {
-		assert_int_equal(err, ERR_NOENT);
-	}
-	buf_free(&got);
-	return err == ERR_OK;
-}
-
-/* All that was acknowledged is there, and every batch whole or not at all. */
-static void check_promises(struct fixture *f, uint64_t acked)
-{
-	unsigned char body[BODY_BYTES];
-
-	for (uint64_t id = 1; id < acked + 1000; id++) {
-		bool record = is_there(f, CF_RECORDS, id, &id, sizeof(id));
-
-		body_of(id, body);
-		assert_int_equal(is_there(f, CF_BODIES, id, body, sizeof(body)), record);
-		assert_int_equal(is_there(f, CF_QUEUE, id, NULL, 0), record);
-		assert_true(record || id > acked);
-	}
-}
-
-static void killed_store_has_all_it_acknowledged(void **state)
-{
-	struct fixture *f = *state;
-	uint64_t acked;
-	int fd, status;
-	pid_t pid;
-
-	kv_close(&f->kv);
-	pid = start_child("load", f->dir, &fd);
-	acked = read_acks(fd, 0, 2000);
-	assert_int_equal(acked, 2000);
-	kill(pid, SIGKILL);
-	acked = read_acks(fd, acked, UINT64_MAX);
-	close(fd);
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-	open_store(f);
-	check_promises(f, acked);
-}
-
-static void full_disk_fails_the_store_and_loses_nothing(void **state)
-{
-	struct fixture *f = *state;
-	uint64_t acked;
-	int fd, status;
-	pid_t pid;
-
-	kv_close(&f->kv);
-	pid = start_child("limit", f->dir, &fd);
-	acked = read_acks(fd, 0, UINT64_MAX);
-	close(fd);
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_true(WIFEXITED(status));
-	assert_int_equal(WEXITSTATUS(status), 0);
-	assert_true(acked >= 64);
-	open_store(f);
-	check_promises(f, acked);
-	put_now(f, CF_RECORDS, "after", "works again");
-}
-
-#define IN_STORE(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
-
 static const struct CMUnitTest store_tests[] = {
 	IN_STORE(value_is_there_after_its_write),
 	IN_STORE(batch_changes_all_families_together),
@@ -711,22 +477,20 @@ static const struct CMUnitTest store_tests[] = {
 	IN_STORE(batch_that_is_not_written_drops_its_blobs),
 	IN_STORE(close_finishes_what_waits),
 	IN_STORE(write_during_close_gets_an_error),
+	IN_STORE(idle_store_gives_space_back),
+	IN_STORE(short_lived_bodies_never_reach_a_file),
 	IN_STORE(id_stays_and_is_unique),
 	IN_STORE(second_opener_is_told),
 	IN_STORE(unknown_family_on_disk_is_refused),
 	IN_STORE(path_that_is_a_file_is_refused),
 	IN_STORE(missing_folders_are_made),
-	IN_STORE(killed_store_has_all_it_acknowledged),
-	IN_STORE(full_disk_fails_the_store_and_loses_nothing),
 };
 
-int main(int argc, char **argv)
+int main(void)
 {
 	struct CMUnitTest range_tests[ARRAY_LEN(ranges)];
 	int failed;
 
-	if (argc == 3)
-		return child_main(argv[1], argv[2]);
 	for (size_t i = 0; i < ARRAY_LEN(ranges); i++)
 		range_tests[i] = (struct CMUnitTest){
 			.name = ranges[i].name,
