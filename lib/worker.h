@@ -74,6 +74,16 @@ struct worker_spec {
 	const struct worker_part *parts;  /* ended by .name == NULL */
 };
 
+#define WORKER_CONF_PATH "/etc/holdfast/holdfast.yaml"
+
+/* Load the common part and, where section is not NULL, that section; sections of
+ * other stages are passed over.  For tools, and for worker_main().  common and out are
+ * zeroed structs, freed with conf_free(); on error they are zeroed again and why says
+ * "FILE:LINE:COLUMN: what".  Errors as conf_load(). */
+enum err worker_conf_load(const char *path, const char *section,
+                          const struct conf_param *params, void *out,
+                          struct common_conf *common, char why[CONF_ERR_MAX]) MUST_CHECK;
+
 /* Options: -c FILE (default /etc/holdfast/holdfast.yaml), -i INSTANCE (default
  * STAGE-1), -t (check the configuration and exit), --help-config, -h, -V.
  * Exit codes: 0, 64 usage, 69 a part could not open, 78 configuration. */

@@ -1,0 +1,439 @@
+/* lib/worker.c - options, loop, signals, parts, drain
+ *
+ * Owns the loop and everything in it that is not a part's: signals, the tick, the
+ * log's flush, the metrics server.  The order of a life is main_life(); each
+ * function of it can be read by itself.
+ */
+#include "lib/worker.h"
+
+#include <assert.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sysexits.h>
+#include <systemd/sd-daemon.h>
+#include "lib/clock.h"
+#include "lib/http.h"
+#include "lib/log.h"
+#include "lib/mem.h"
+
+enum { TICK_MS = 100, N_SIGNALS = 3 };
+
+struct life {
+	struct worker w;            /* what parts see */
+	const struct worker_spec *spec;
+	const char *conf_path, *instance;
+	bool check_only;
+	struct common_conf common;
+	void *conf, *old_conf;      /* old_conf: what the parts had before the last reload */
+	uv_loop_t loop;
+	uv_signal_t signals[N_SIGNALS];
+	uv_timer_t tick;
+	uv_prepare_t flush;
+	struct http *http;
+	unsigned opened;            /* parts that are open */
+	uint64_t drain_until;
+	int exit_code;
+};
+
+static struct life *life_of(struct worker *w)
+{
+	return (struct life *)w;
+}
+
+/* ---- parts ---- */
+
+static bool open_parts(struct life *l)
+{
+	const struct worker_part *p;
+
+	for (p = l->spec->parts; p->name != NULL; p++) {
+		enum err err = p->open == NULL ? ERR_OK : p->open(&l->w, p->arg);
+
+		if (err != ERR_OK) {
+			log_error("start_failed", LOGS("part", p->name), LOGE(err));
+			l->exit_code = err == ERR_SYNTAX || err == ERR_RANGE ? EX_CONFIG
+			                                                     : EX_UNAVAILABLE;
+			return false;
+		}
+		l->opened++;
+	}
+	return true;
+}
+
+static void close_parts(struct life *l)
+{
+	while (l->opened > 0) {
+		const struct worker_part *p = &l->spec->parts[--l->opened];
+
+		if (p->close != NULL)
+			p->close(p->arg);
+	}
+}
+
+static bool parts_busy(const struct life *l)
+{
+	for (unsigned i = 0; i < l->opened; i++) {
+		const struct worker_part *p = &l->spec->parts[i];
+
+		if (p->busy != NULL && p->busy(p->arg))
+			return true;
+	}
+	return false;
+}
+
+/* ---- what /metrics, /healthz and /readyz say ---- */
+
+static void source_metrics(void *arg, struct buf *out)
+{
+	struct life *l = arg;
+
+	for (unsigned i = 0; i < l->opened; i++) {
+		const struct worker_part *p = &l->spec->parts[i];
+
+		if (p->collect != NULL)
+			p->collect(p->arg);
+	}
+	metrics_render(l->w.metrics, out);
+}
+
+/* The loop answers, so it turns; a fault would have ended it. */
+static bool source_healthy(void *arg)
+{
+	const struct life *l = arg;
+
+	return l->exit_code == EX_OK;
+}
+
+static bool source_ready(void *arg)
+{
+	const struct life *l = arg;
+
+	for (const struct worker_part *p = l->spec->parts; p->name != NULL; p++) {
+		if ((unsigned)(p - l->spec->parts) >= l->opened)
+			return false;
+		if (p->ready != NULL && !p->ready(p->arg))
+			return false;
+	}
+	return !l->w.draining;
+}
+
+static bool open_http(struct life *l)
+{
+	struct http_source src = { source_metrics, source_healthy, source_ready, l };
+	const char *address = l->w.self->metrics;
+	enum err err;
+
+	if (address[0] == '\0')
+		return true;
+	err = http_open(&l->loop, address, &src, &l->http);
+	if (err == ERR_OK)
+		return true;
+	log_error("start_failed", LOGS("part", "metrics"), LOGS("address", address),
+	          LOGS("reason", err == ERR_SYNTAX ? "not a loopback ADDRESS:PORT"
+	                                           : "cannot bind"));
+	l->exit_code = err == ERR_SYNTAX ? EX_CONFIG : EX_UNAVAILABLE;
+	return false;
+}
+
+/* ---- drain ---- */
+
+static void start_drain(struct life *l, const char *why)
+{
+	if (l->w.draining) {
+		log_warn("drain_cut", LOGS("why", why));
+		uv_stop(&l->loop);
+		return;
+	}
+	log_info("draining", LOGS("why", why));
+	(void)sd_notify(0, "STOPPING=1");
+	l->w.draining = true;
+	l->drain_until = clock_mono_ms() + l->common.drain_wait_ms;
+	for (unsigned i = l->opened; i > 0; i--) {
+		const struct worker_part *p = &l->spec->parts[i - 1];
+
+		if (p->drain != NULL)
+			p->drain(p->arg);
+	}
+}
+
+static void check_drained(struct life *l)
+{
+	if (!l->w.draining)
+		return;
+	if (!parts_busy(l)) {
+		uv_stop(&l->loop);
+	} else if (clock_mono_ms() >= l->drain_until) {
+		log_warn("drain_cut", LOGS("why", "drain_wait has passed"));
+		uv_stop(&l->loop);
+	}
+}
+
+/* ---- reload ---- */
+
+static enum err load(struct life *l, void *conf, struct common_conf *common,
+                     char why[CONF_ERR_MAX])
+{
+	return worker_conf_load(l->conf_path, l->spec->stage, l->spec->params, conf, common, why);
+}
+
+static void reload(struct life *l)
+{
+	char why[CONF_ERR_MAX];
+	struct common_conf common = { 0 };
+	void *conf = xcalloc(1, l->spec->conf_size);
+
+	if (load(l, conf, &common, why) != ERR_OK) {
+		log_error("reload_refused", LOGS("reason", why));
+		xfree(conf);
+		return;
+	}
+	/* Of the common part only the log level can change while we run. */
+	log_set_level((enum log_level)common.log_level);
+	conf_free(common_params, &common);
+	if (l->old_conf != NULL) {
+		conf_free(l->spec->params, l->old_conf);
+		xfree(l->old_conf);
+	}
+	l->old_conf = l->conf;
+	l->conf = l->w.conf = conf;
+	for (unsigned i = 0; i < l->opened; i++) {
+		const struct worker_part *p = &l->spec->parts[i];
+
+		if (p->reload != NULL)
+			p->reload(p->arg, conf);
+	}
+	log_info("reloaded", LOGS("file", l->conf_path));
+}
+
+/* ---- the loop's own handles ---- */
+
+static void on_signal(uv_signal_t *s, int number)
+{
+	struct life *l = s->data;
+
+	if (number == SIGHUP)
+		reload(l);
+	else
+		start_drain(l, number == SIGTERM ? "SIGTERM" : "SIGINT");
+}
+
+static void on_tick(uv_timer_t *t)
+{
+	struct life *l = t->data;
+	uint64_t now = clock_wall_ms();
+
+	for (unsigned i = 0; i < l->opened; i++) {
+		const struct worker_part *p = &l->spec->parts[i];
+
+		if (p->tick != NULL)
+			p->tick(p->arg, now);
+	}
+	check_drained(l);
+}
+
+static void on_prepare(uv_prepare_t *p)
+{
+	log_flush();
+}
+
+static void open_handles(struct life *l)
+{
+	static const int numbers[N_SIGNALS] = { SIGTERM, SIGINT, SIGHUP };
+
+	for (int i = 0; i < N_SIGNALS; i++) {
+		uv_signal_init(&l->loop, &l->signals[i]);
+		l->signals[i].data = l;
+		uv_signal_start(&l->signals[i], on_signal, numbers[i]);
+	}
+	uv_timer_init(&l->loop, &l->tick);
+	l->tick.data = l;
+	uv_timer_start(&l->tick, on_tick, TICK_MS, TICK_MS);
+	uv_prepare_init(&l->loop, &l->flush);
+	uv_prepare_start(&l->flush, on_prepare);
+}
+
+static void close_handles(struct life *l)
+{
+	for (int i = 0; i < N_SIGNALS; i++)
+		uv_close((uv_handle_t *)&l->signals[i], NULL);
+	uv_close((uv_handle_t *)&l->tick, NULL);
+	uv_close((uv_handle_t *)&l->flush, NULL);
+	http_close(&l->http);
+}
+
+/* ---- a life ---- */
+
+/* A write to a closed socket or over a file limit is an error code, no signal; one
+ * process may hold as many sockets as the system lets it. */
+static void set_process(void)
+{
+	struct rlimit files;
+
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+		files.rlim_cur = files.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &files);
+	}
+}
+
+static const struct worker_instance *find_self(const struct life *l)
+{
+	const struct worker_instance *row = l->common.instances.row;
+
+	for (size_t i = 0; i < l->common.instances.n; i++) {
+		if (strcmp(row[i].name, l->instance) == 0)
+			return &row[i];
+	}
+	return NULL;
+}
+
+/* The configuration, and this instance's row in it. */
+static bool read_conf(struct life *l)
+{
+	char why[CONF_ERR_MAX];
+	const struct worker_instance *self;
+
+	l->conf = xcalloc(1, l->spec->conf_size);
+	if (load(l, l->conf, &l->common, why) != ERR_OK) {
+		fprintf(stderr, "%s\n", why);
+		return false;
+	}
+	if (l->check_only)
+		return true;
+	self = find_self(l);
+	if (self == NULL || strcmp(worker_stages[self->stage], l->spec->stage) != 0) {
+		fprintf(stderr, "%s: instances: no %s named %s\n", l->conf_path, l->spec->stage,
+		        l->instance);
+		return false;
+	}
+	l->w.self = self;
+	l->w.common = &l->common;
+	l->w.conf = l->conf;
+	return true;
+}
+
+static void free_conf(struct life *l)
+{
+	if (l->old_conf != NULL)
+		conf_free(l->spec->params, l->old_conf);
+	xfree(l->old_conf);
+	conf_free(l->spec->params, l->conf);
+	xfree(l->conf);
+	conf_free(common_params, &l->common);
+}
+
+/* A failed store or socket may never answer again: no part is asked to close. */
+static void leave_failed(struct life *l)
+{
+	log_info("stopped", LOGI("exit", l->exit_code));
+	log_flush();
+	_exit(l->exit_code);
+}
+
+static void run(struct life *l)
+{
+	uv_loop_init(&l->loop);
+	l->w.loop = &l->loop;
+	l->w.metrics = metrics_new(l->spec->stage, l->w.self->name);
+	open_handles(l);
+	if (open_http(l) && open_parts(l)) {
+		log_info("ready", LOGS("version", HF_VERSION));
+		(void)sd_notify(0, "READY=1");
+		uv_run(&l->loop, UV_RUN_DEFAULT);
+		if (l->exit_code != EX_OK)
+			leave_failed(l);
+	}
+	l->w.draining = true;
+	close_parts(l);
+	close_handles(l);
+	while (uv_run(&l->loop, UV_RUN_DEFAULT) != 0)
+		continue;
+	if (uv_loop_close(&l->loop) != 0)
+		die_bug("handles left in the loop");
+	metrics_free(&l->w.metrics);
+	log_info("stopped", LOGI("exit", l->exit_code));
+	log_flush();
+}
+
+static void usage(FILE *f, const struct worker_spec *spec)
+{
+	fprintf(f, "holdfast-%s - %s\n"
+	        "usage: holdfast-%s [-c FILE] [-i INSTANCE]\n"
+	        "  -c FILE        configuration (/etc/holdfast/holdfast.yaml)\n"
+	        "  -i INSTANCE    which row of `instances` this is (%s-1)\n"
+	        "  -t             check the configuration and exit\n"
+	        "  --help-config  print every parameter with its default\n"
+	        "  -h, --help     this text\n"
+	        "  -V, --version  the version\n",
+	        spec->stage, spec->description, spec->stage, spec->stage);
+}
+
+/* True when the program should go on; else exit_code is set. */
+static bool read_options(struct life *l, int argc, char **argv)
+{
+	static const struct option longs[] = {
+		{ "help", no_argument, NULL, 'h' }, { "version", no_argument, NULL, 'V' },
+		{ "help-config", no_argument, NULL, 'C' }, { NULL, 0, NULL, 0 },
+	};
+	int c;
+
+	while ((c = getopt_long(argc, argv, "c:i:thV", longs, NULL)) != -1) {
+		switch (c) {
+		case 'c': l->conf_path = optarg; break;
+		case 'i': l->instance = optarg; break;
+		case 't': l->check_only = true; break;
+		case 'h': usage(stdout, l->spec); return false;
+		case 'V': printf("holdfast-%s %s\n", l->spec->stage, HF_VERSION); return false;
+		case 'C':
+			conf_print(stdout, NULL, common_params);
+			conf_print(stdout, l->spec->stage, l->spec->params);
+			return false;
+		default:
+			usage(stderr, l->spec);
+			l->exit_code = EX_USAGE;
+			return false;
+		}
+	}
+	if (optind == argc)
+		return true;
+	usage(stderr, l->spec);
+	l->exit_code = EX_USAGE;
+	return false;
+}
+
+int worker_main(const struct worker_spec *spec, int argc, char **argv)
+{
+	char *first = xasprintf("%s-1", spec->stage);
+	struct life l = {
+		.spec = spec, .conf_path = WORKER_CONF_PATH, .instance = first,
+	};
+
+	if (read_options(&l, argc, argv)) {
+		if (!read_conf(&l)) {
+			l.exit_code = EX_CONFIG;
+		} else if (!l.check_only) {
+			set_process();
+			log_open(l.w.self->name, (enum log_level)l.common.log_level,
+			         (enum log_format)l.common.log_format);
+			run(&l);
+		}
+		free_conf(&l);
+	}
+	xfree(first);
+	return l.exit_code;
+}
+
+void worker_fail(struct worker *w, int code, const char *what)
+{
+	struct life *l = life_of(w);
+
+	if (l->exit_code != EX_OK)
+		return;
+	log_error("failed", LOGS("what", what), LOGI("exit", code));
+	l->exit_code = code;
+	uv_stop(&l->loop);
+}
