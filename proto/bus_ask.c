@@ -150,6 +150,7 @@ static void send_hello(struct bus_link *link)
 		link->blocked = true;
 		return;
 	}
+	link->connected = true;
 	link->hello_sent_ms = now;
 	link->hello_due = false;
 }
