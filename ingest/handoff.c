@@ -18,16 +18,21 @@ static int by_dest(const void *pa, const void *pb)
 	return a->index < b->index ? -1 : a->index > b->index;
 }
 
-size_t handoff_split(struct handoff_rcpt *rcpt, size_t n, struct handoff_part *parts)
+size_t handoff_split(struct handoff_rcpt *rcpt, size_t n, size_t max, struct handoff_part *parts)
 {
-	size_t n_parts = 0;
+	size_t n_parts = 0, bytes = 0;
 
 	qsort(rcpt, n, sizeof(*rcpt), by_dest);
 	for (size_t i = 0; i < n; i++) {
-		if (i == 0 || rcpt[i].dest != rcpt[i - 1].dest)
+		size_t add = HANDOFF_RCPT_BYTES(rcpt[i].address);
+
+		if (i == 0 || rcpt[i].dest != rcpt[i - 1].dest || bytes + add > max) {
 			parts[n_parts++] = (struct handoff_part){
 				.part = rcpt[i].index, .dest = rcpt[i].dest, .first = i,
 			};
+			bytes = HANDOFF_FIXED_BYTES;
+		}
+		bytes += add;
 		parts[n_parts - 1].n++;
 	}
 	return n_parts;

@@ -8,6 +8,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include "lib/blob.h"
 #include "proto/holdfast.pb-c.h"
 
@@ -25,8 +26,14 @@ struct handoff_part {
 	size_t   first, n;   /* recipients, after the split */
 };
 
-/* Sort rcpt by (dest, index) and name the parts; parts has room for n.  Returns how many. */
-size_t handoff_split(struct handoff_rcpt *rcpt, size_t n, struct handoff_part *parts);
+/* What a recipient takes of an envelope, at most, and all else that is in one. */
+#define HANDOFF_RCPT_BYTES(address) (strlen(address) + 16)
+#define HANDOFF_FIXED_BYTES 2048
+
+/* Sort rcpt by (dest, index) and name the parts; parts has room for n.  A destination
+ * whose recipients would not fit into an envelope of max bytes gets several.
+ * Returns how many. */
+size_t handoff_split(struct handoff_rcpt *rcpt, size_t n, size_t max, struct handoff_part *parts);
 
 /* Point rs and ptrs (room for n each) at rcpt, for Envelope.rcpt of the parts:
  * &ptrs[part.first]. */

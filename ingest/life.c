@@ -17,6 +17,7 @@
 #include "lib/clock.h"
 #include "lib/mem.h"
 
+#define HEADER_ROOM (64 << 10) /* far more than our trace header takes */
 #define POOL_THREADS "4" /* AUTH is all that the pool does */
 
 void ingest_hold(struct ingest *in)
@@ -66,6 +67,19 @@ static enum err tls_open(struct ingest *in)
 	return err;
 }
 
+/* The largest message must fit into a body and into the credit of an idle link. */
+static enum err sizes_check(const struct ingest *in)
+{
+	const struct common_conf *c = in->stage->worker->common;
+	uint64_t most = in->conf.max_message_size + HEADER_ROOM;
+
+	if (most <= c->bus_body_bytes && most <= c->bus_credit_bytes)
+		return ERR_OK;
+	log_error("max_message_size", LOGU("bytes", in->conf.max_message_size),
+	          LOGS("why", "needs 64 KiB less than bus_body_size and bus_credit_bytes"));
+	return ERR_RANGE;
+}
+
 enum err ingest_open(struct stage *st)
 {
 	struct ingest *in = xcalloc(1, sizeof(*in));
@@ -84,7 +98,9 @@ enum err ingest_open(struct stage *st)
 	in->auth = auth_new(in);
 	in->abandon = abandon_new(in);
 	st->state = in;
-	err = tls_open(in);
+	err = sizes_check(in);
+	if (err == ERR_OK)
+		err = tls_open(in);
 	if (err == ERR_OK)
 		err = spool_open(in, &in->spool);
 	if (err == ERR_OK)
@@ -138,8 +154,7 @@ void ingest_tick(struct stage *st, uint64_t wall_ms)
 	if (in == NULL)
 		return;
 	abandon_tick(in->abandon, now);
-	if (!in->draining)
-		spool_run(in->spool, now);
+	spool_run(in->spool, now);
 }
 
 void ingest_collect(struct stage *st)

@@ -18,6 +18,7 @@ struct session {
 	uint64_t id, txn;
 	enum ingest_role role;
 	struct stream *stream;   /* NULL once it is closing */
+	struct stream *handle;   /* NULL once it is closed */
 	struct smtp_server *smtp;
 	char account[INGEST_ACCOUNT_MAX + 1];
 	uint64_t opened_ms, deadline_ms;
@@ -27,6 +28,7 @@ struct session {
 	const char *why;
 	uint8_t ip[16];
 	size_t  ip_len;
+	char    ip_text[64];
 };
 
 /* Begin the end, with the reason that the log will tell. */
@@ -37,7 +39,8 @@ static void end(struct session *s, const char *why)
 	if (s->ending)
 		return;
 	s->ending = true;
-	s->why = why;
+	if (s->why == NULL)
+		s->why = why;
 	s->stream = NULL;
 	stream_close(stream);
 }
@@ -146,7 +149,7 @@ static void ask_mail(void *owner, uint64_t q, const struct smtp_mail *m)
 		smtp_server_answer(s->smtp, q, false, NULL);
 		return;
 	}
-	c.ip = stream_peer_ip(s->stream);
+	c.ip = s->ip_text;
 	c.tls = stream_tls_version(s->stream);
 	txn_begin(s->in, &c, m, q, &s->txn);
 }
@@ -168,11 +171,10 @@ static void begin_message(void *owner, struct buf *out)
 	struct received_facts f = {
 		.helo = smtp_server_helo(s->smtp), .hostname = s->in->stage->worker->common->hostname,
 		.esmtp = smtp_server_esmtp(s->smtp), .authed = smtp_server_authed(s->smtp),
-		.ip = "unknown",
+		.ip = s->ip_text,
 	};
 
 	if (s->stream != NULL) {
-		f.ip = stream_peer_ip(s->stream);
 		f.tls = stream_tls_version(s->stream);
 		f.cipher = stream_tls_cipher(s->stream);
 	}
@@ -234,7 +236,7 @@ static void on_secured(void *owner, enum err err)
 	if (s->stream == NULL)
 		return;
 	if (err != ERR_OK) {
-		log_debug("tls-failed", LOGS("ip", stream_peer_ip(s->stream)),
+		log_debug("tls-failed", LOGS("ip", s->ip_text),
 		          LOGS("why", stream_tls_error(s->stream)));
 		end(s, "tls");
 		return;
@@ -263,14 +265,14 @@ static void on_closed(void *owner, enum err why)
 	struct session *s = owner;
 	struct ingest *in = s->in;
 
-	s->stream = NULL;
+	s->stream = s->handle = NULL;
 	receiving_set(s, false);
 	if (!in->closing) {
 		ingest_memory(in, -(int64_t)s->counted);
 		txn_orphan(in, s->txn);
 		log_info("session", LOGS("why", s->why ? s->why : why == ERR_OK ? "hung up" : "broken"),
 		         LOGS("account", s->account[0] ? s->account : NULL),
-		         LOGB("ip", s->ip, 0), LOGU("messages", s->messages),
+		         LOGS("ip", s->ip_text), LOGU("messages", s->messages),
 		         LOGU("ms", clock_mono_ms() - s->opened_ms));
 	}
 	TAILQ_REMOVE(&in->all, s, all);
@@ -332,7 +334,10 @@ void session_open(struct ingest *in, uv_stream_t *listener, enum ingest_role rol
 		xfree(s);
 		return;
 	}
+	s->handle = s->stream;
 	s->opened_ms = clock_mono_ms();
+	memcpy(s->ip_text, stream_peer_ip(s->stream),
+	       strnlen(stream_peer_ip(s->stream), sizeof(s->ip_text) - 1));
 	s->id = idmap_add(in->sessions, s);
 	TAILQ_INSERT_TAIL(&in->all, s, all);
 	in->n_sessions++;
@@ -409,11 +414,9 @@ void sessions_abort(struct ingest *in)
 	struct session *s;
 
 	TAILQ_FOREACH(s, &in->all, all) {
-		struct stream *stream = s->stream;
-
 		s->stream = NULL;
 		s->ending = true;
-		if (stream != NULL)
-			stream_abort(stream);
+		if (s->handle != NULL)
+			stream_abort(s->handle);
 	}
 }

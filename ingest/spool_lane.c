@@ -269,7 +269,7 @@ void spool_run(struct spool *sp, uint64_t now_ms)
 	struct lane *l;
 
 	sp->now_ms = now_ms;
-	if (sp->stats.parts == 0)
+	if (sp->stats.parts == 0 || sp->in->draining)
 		return;
 	TAILQ_FOREACH(l, &sp->lanes, all)
 		lane_run(sp, l);

@@ -61,7 +61,7 @@ static void plan(struct txn *t)
 		if (r->ok)
 			t->to[n++] = (struct handoff_rcpt){ r->index, dest_of(t, r), r->addr };
 	assert(n == t->n_ok);
-	t->n_parts = handoff_split(t->to, n, t->parts);
+	t->n_parts = handoff_split(t->to, n, bus_frame_limit(t->in->stage->bus), t->parts);
 	t->safe = xcalloc(t->n_parts, sizeof(*t->safe));
 	handoff_recipients(t->to, n, t->rs, t->ptrs);
 }
