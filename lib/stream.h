@@ -3,7 +3,7 @@
  * Both ends of SMTP use it.  Writes are collected and sent once a turn of the
  * loop, so that many replies make one system call.  Callbacks run on the loop,
  * never from inside a call into this module.  After the closed callback the
- * stream is gone: the owner keeps no pointer.  SIGPIPE must be ignored.
+ * stream is gone: the owner keeps no pointer.  Ignores SIGPIPE.
  *
  * After connected(error) and secured(error) closed(ERR_IO) follows by itself.
  */
@@ -48,7 +48,8 @@ void stream_write(struct stream *s, const void *p, size_t len); /* copied */
 void stream_write_blob(struct stream *s, struct blob *b, size_t from, size_t len); /* referenced */
 size_t stream_unsent(const struct stream *s); /* bytes that wait in this process */
 
-/* Stop and go on reading (backpressure).  While paused no data() call comes. */
+/* Stop and go on reading (backpressure).  While paused no data() call comes, and
+ * as a rule the peer's end is not seen either. */
 void stream_pause(struct stream *s);
 void stream_resume(struct stream *s);
 
@@ -56,7 +57,9 @@ void stream_resume(struct stream *s);
 void stream_deadline(struct stream *s, uint64_t ms);
 
 /* Begin TLS.  Server: call it after writing the 220; what the peer sent before
- * the handshake is thrown away (RFC 3207, 4.2).  name: SNI for a client. */
+ * the handshake is thrown away (RFC 3207, 4.2), except what data() has handed
+ * over already.  name: SNI for a client, may be NULL or an address.  What is
+ * written meanwhile waits for the handshake.  ERR_BADSTATE: not open, or secured. */
 enum err stream_secure_server(struct stream *s, struct tls_context *ctx) MUST_CHECK;
 enum err stream_secure_client(struct stream *s, struct tls_context *ctx,
                               const char *name) MUST_CHECK;

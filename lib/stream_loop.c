@@ -7,6 +7,7 @@
  */
 #include "lib/stream_private.h"
 
+#include <signal.h>
 #include "lib/mem.h"
 
 static _Thread_local struct stream_loop *loops;
@@ -56,26 +57,34 @@ void stream_unready(struct stream *s)
 	TAILQ_REMOVE(&s->sl->ready, s, link);
 }
 
+static struct stream_loop *new_loop(uv_loop_t *loop)
+{
+	struct stream_loop *sl = xmalloc(sizeof(*sl));
+
+	/* libuv sends with writev(): a peer that is gone must be an error. */
+	signal(SIGPIPE, SIG_IGN);
+	sl->loop = loop;
+	sl->refs = 0;
+	sl->turn = 1;
+	TAILQ_INIT(&sl->ready);
+	uv_prepare_init(loop, &sl->prepare);
+	uv_idle_init(loop, &sl->idle);
+	sl->prepare.data = sl;
+	sl->idle.data = sl;
+	sl->handles = 2;
+	sl->next = loops;
+	loops = sl;
+	return sl;
+}
+
 struct stream_loop *stream_loop_get(uv_loop_t *loop)
 {
 	struct stream_loop *sl = loops;
 
 	while (sl != NULL && sl->loop != loop)
 		sl = sl->next;
-	if (sl == NULL) {
-		sl = xmalloc(sizeof(*sl));
-		sl->loop = loop;
-		sl->refs = 0;
-		sl->turn = 1;
-		TAILQ_INIT(&sl->ready);
-		uv_prepare_init(loop, &sl->prepare);
-		uv_idle_init(loop, &sl->idle);
-		sl->prepare.data = sl;
-		sl->idle.data = sl;
-		sl->handles = 2;
-		sl->next = loops;
-		loops = sl;
-	}
+	if (sl == NULL)
+		sl = new_loop(loop);
 	sl->refs++;
 	return sl;
 }
