@@ -1,0 +1,134 @@
+/* delivery/main.c - holdfast-delivery: the outgoing queue and the SMTP client, as tables */
+#include <stddef.h>
+#include "delivery/accept.h"
+#include "delivery/answer.h"
+#include "delivery/life.h"
+#include "delivery/part.h"
+#include "delivery/store.h"
+
+#define ROW(name, type, def, min, max, help) \
+	{ #name, type, offsetof(struct delivery_conf, name), def, min, max, help, NULL, NULL, 0 }
+#define TIME(name, def, min, max, help) \
+	{ #name, CONF_DURATION, offsetof(struct delivery_conf, name##_ms), def, min, max, help, \
+	  NULL, NULL, 0 }
+
+#define SECOND UINT64_C(1000)
+#define HOUR (3600 * SECOND)
+#define DAY (24 * HOUR)
+
+static const struct conf_param params[] = {
+	ROW(routes, CONF_MAP, "", 0, 10000,
+	    "domains that do not go by MX: {\"example.org\": \"host:port\", \".sub\": ..., \"*\": ...}"),
+	ROW(resolver, CONF_TEXT, "", 0, 255, "DNS forwarder host:port; empty: /etc/resolv.conf"),
+	ROW(smtp_port, CONF_NUMBER, "25", 1, 65535, "port of remote servers"),
+	ROW(allow_private, CONF_BOOL, "no", 0, 0,
+	    "let MX lead to loopback, private and link-local addresses"),
+	ROW(starttls, CONF_BOOL, "yes", 0, 0, "encrypt where the remote offers it"),
+	ROW(active_messages, CONF_NUMBER, "20000", 1, 10000000, "message parts kept in memory"),
+	ROW(active_bytes, CONF_SIZE, "256MiB", 0, UINT64_C(1) << 40,
+	    "message bytes kept in memory for a first attempt"),
+	ROW(destination_active, CONF_NUMBER, "10000", 1, 10000000,
+	    "parts of one destination kept in memory"),
+	ROW(destination_connections, CONF_NUMBER, "20", 1, 10000,
+	    "connections to one destination at once"),
+	ROW(total_connections, CONF_NUMBER, "1000", 1, 100000, "connections at once"),
+	ROW(connection_messages, CONF_NUMBER, "1000", 1, 1000000, "messages on one connection"),
+	TIME(connection_idle, "5s", 0, HOUR, "how long a connection without work is kept"),
+	TIME(destination_pause, "60s", 0, DAY,
+	     "how long a destination that cannot be reached is left alone (at most retry_min)"),
+	ROW(transaction_recipients, CONF_NUMBER, "100", 1, 1000, "recipients of one transaction"),
+	TIME(retry_min, "5min", 1, DAY, "wait after the first attempt"),
+	ROW(retry_factor, CONF_NUMBER, "2", 1, 100, "each later wait is so many times the one before"),
+	TIME(retry_max, "8h", 1, 30 * DAY, "longest wait between attempts"),
+	ROW(retry_jitter, CONF_NUMBER, "10", 0, 90, "percent by which a wait is moved either way"),
+	TIME(expire, "5d", 1, 365 * DAY, "age at which a message is given up"),
+	TIME(recheck_age, "30s", 0, DAY, "age of a verdict after which policy is asked again"),
+	TIME(recheck_wait, "5s", 1, 60 * SECOND, "how long policy may take to answer"),
+	TIME(recheck_later, "10s", 1, HOUR, "next try where policy did not answer"),
+	TIME(account_later, "5min", 1, DAY, "next try where the account may not send"),
+	TIME(taken_memory, "4d", 60 * SECOND, 365 * DAY,
+	     "how long an ended part is remembered, for repeats of its hand-off"),
+	TIME(dns_wait, "30s", 1, HOUR, "how long the name service may take"),
+	TIME(connect_wait, "30s", 1, HOUR, "time to connect to one address"),
+	TIME(greeting_wait, "5min", 1, HOUR, "wait for the greeting"),
+	TIME(command_wait, "5min", 1, HOUR, "wait for the reply to EHLO, STARTTLS, MAIL and RCPT"),
+	TIME(tls_wait, "60s", 1, HOUR, "time for the TLS handshake"),
+	TIME(data_wait, "2min", 1, HOUR, "wait for the reply to DATA"),
+	TIME(body_wait, "5min", 1, HOUR, "wait while the message is being sent"),
+	TIME(end_wait, "10min", 1, HOUR, "wait for the reply after the message"),
+	TIME(quit_wait, "5s", 1, HOUR, "wait for the reply to QUIT"),
+	{ NULL, 0, 0, NULL, 0, 0, NULL, NULL, NULL, 0 }
+};
+
+static const struct metric_def metrics[] = {
+	[DM_OUTCOMES] = { "delivery_outcomes_total", METRIC_COUNTER,
+	                  "Recipients, by what an attempt came to", "class", ending_names },
+	[DM_ATTEMPTS] = { "delivery_attempts_total", METRIC_COUNTER, "Attempts on parts" },
+	[DM_DEFERRALS] = { "delivery_deferrals_total", METRIC_COUNTER,
+	                   "Recipients that were put off after an attempt" },
+	[DM_TAKEN] = { "delivery_taken_total", METRIC_COUNTER, "Parts taken into custody" },
+	[DM_REPEATS] = { "delivery_handoff_repeats_total", METRIC_COUNTER,
+	                 "Hand-offs of parts that were known" },
+	[DM_REFUSED] = { "delivery_handoff_refused_total", METRIC_COUNTER, "Hand-offs refused" },
+	[DM_REPORTS] = { "delivery_reports_total", METRIC_COUNTER, "Reports to senders" },
+	[DM_DUPLICATES] = { "delivery_possible_duplicates_total", METRIC_COUNTER,
+	                    "Recipients whose message was sent and never answered" },
+	[DM_CONNECTIONS] = { "delivery_connections_opened_total", METRIC_COUNTER,
+	                     "Connections that came up" },
+	[DM_CONNECT_FAILURES] = { "delivery_connect_failures_total", METRIC_COUNTER,
+	                          "Addresses that did not connect or did not greet" },
+	[DM_PROTOCOL_ERRORS] = { "delivery_protocol_errors_total", METRIC_COUNTER,
+	                         "Connections ended because what came is no SMTP" },
+	[DM_READ_BACK] = { "delivery_bodies_read_total", METRIC_COUNTER,
+	                   "Message bodies that were read from the store" },
+	[DM_CORRUPT] = { "delivery_corrupt_records_total", METRIC_COUNTER,
+	                 "Records that could not be read" },
+	[DM_DEPTH] = { "delivery_queue_parts", METRIC_GAUGE, "Parts in custody" },
+	[DM_RECIPIENTS] = { "delivery_queue_recipients", METRIC_GAUGE, "Recipients in custody" },
+	[DM_OLDEST_AGE] = { "delivery_queue_oldest_seconds", METRIC_GAUGE, "Age of the oldest part" },
+	[DM_ACTIVE] = { "delivery_active_parts", METRIC_GAUGE, "Parts in memory" },
+	[DM_ACTIVE_BYTES] = { "delivery_active_bytes", METRIC_GAUGE, "Message bytes in memory" },
+	[DM_OPEN_CONNECTIONS] = { "delivery_connections", METRIC_GAUGE, "Connections open" },
+	[DM_IN_FLIGHT] = { "delivery_in_flight", METRIC_GAUGE, "Transactions at work" },
+	[DM_UNSENT_EVENTS] = { "delivery_unsent_events", METRIC_GAUGE,
+	                       "Outcomes that policy has not confirmed" },
+	[DM_DELAY] = { "delivery_delay_seconds", METRIC_HISTOGRAM, "Arrival to delivery" },
+	{ NULL }
+};
+
+#define GIVERS (BUS_ROLE(HOLDFAST__ROLE__ROLE_INGEST) | BUS_ROLE(HOLDFAST__ROLE__ROLE_HOLDQ))
+#define OPERATORS (BUS_ROLE(HOLDFAST__ROLE__ROLE_OPERATOR))
+#define PEOPLE (OPERATORS | BUS_ROLE(HOLDFAST__ROLE__ROLE_REVIEWER))
+
+static const struct bus_handler handlers[] = {
+	{ HOLDFAST__FRAME__BODY_HANDOFF, GIVERS, true, accept_handoff },
+	{ HOLDFAST__FRAME__BODY_STATUS_QUERY, PEOPLE, false, answer_status },
+	{ HOLDFAST__FRAME__BODY_LEDGER_QUERY, OPERATORS, false, answer_ledger },
+	{ HOLDFAST__FRAME__BODY_TRACE_QUERY, OPERATORS, false, answer_trace },
+	{ 0, 0, false, NULL }
+};
+
+int main(int argc, char **argv)
+{
+	const struct stage_spec spec = {
+		.name = "delivery",
+		.description = "deliver queued mail to remote servers",
+		.role = HOLDFAST__ROLE__ROLE_DELIVERY,
+		.asks = BUS_ROLE(HOLDFAST__ROLE__ROLE_POLICY),
+		.params = params,
+		.conf_size = sizeof(struct delivery_conf),
+		.metrics = metrics,
+		.handlers = handlers,
+		.cfs = store_cfs,
+		.open = life_open,
+		.drain = life_drain,
+		.busy = life_busy,
+		.close = life_close,
+		.tick = life_tick,
+		.collect = life_collect,
+		.ready = life_ready,
+		.reload = life_reload,
+	};
+
+	return stage_main(&spec, argc, argv);
+}
