@@ -126,7 +126,8 @@ static void last_words_survive_unread_input(void **state)
 	t->accepted = last_words;
 	fd = raw_connect(t);
 	assert_int_equal(send(fd, "MAIL FROM:<x@example>\r\n", 23, 0), 23);
-	while (t->server.s == NULL || stream_unsent(t->server.s) > 0)
+	while (t->server.n_closed == 0 &&
+	       (t->server.s == NULL || stream_unsent(t->server.s) > 0))
 		uv_run(&t->loop, UV_RUN_ONCE);
 	assert_int_equal(send(fd, "RCPT TO:<y@example>\r\n", 21, 0), 21);
 	raw_read_to_end(t, fd, &got);
