@@ -184,12 +184,90 @@ static size_t raw_welcome(struct raw *r, uint8_t rid[64])
 	return len;
 }
 
+static void make_run_folder(void)
+{
+	char path[160];
+
+	snprintf(path, sizeof(path), "%s/run", rig.dir);
+	assert_int_equal(mkdir(path, 0700), 0);
+}
+
+static void a_silent_receiver_is_down_and_asked_again_when_it_speaks(void **state)
+{
+	struct client c;
+	struct raw r;
+	uint8_t rid[64];
+	uint64_t call, again = 0;
+	Holdfast__Frame *f;
+
+	rig.common.bus_hello_interval_ms = 50;
+	make_run_folder();
+	client_new(&c);
+	raw_open(&r, ZMQ_ROUTER);
+	assert_int_equal(ask_rcpt(&c, 20000, 9), ERR_OK);
+	raw_welcome(&r, rid);
+	do {
+		raw_question(&r, rid, &f);
+		call = f->call;
+		holdfast__frame__free_unpacked(f, NULL);
+	} while (call == 0);
+	assert_true(bus_link_up(c.bus, HOLDFAST__ROLE__ROLE_DELIVERY, 0));
+	RIG_UNTIL(&rig, !bus_link_up(c.bus, HOLDFAST__ROLE__ROLE_DELIVERY, 0));
+	assert_int_equal(c.done, 0);
+	raw_welcome(&r, rid);
+	while (again == 0) {
+		raw_question(&r, rid, &f);
+		again = f->call;
+		holdfast__frame__free_unpacked(f, NULL);
+	}
+	assert_int_equal(again, call);
+	client_free(&c);
+	raw_close(&r);
+}
+
+static void bodies_far_over_the_grant_are_refused(void **state)
+{
+	Holdfast__Envelope e = HOLDFAST__ENVELOPE__INIT;
+	Holdfast__Handoff h = HOLDFAST__HANDOFF__INIT;
+	Holdfast__Frame f = HOLDFAST__FRAME__INIT;
+	struct server s;
+	struct raw r;
+	uint8_t packed[64];
+	unsigned granted = 2 * (unsigned)rig.common.bus_credit_messages;
+
+	server_new(&s);
+	s.hold = true;
+	raw_open(&r, ZMQ_DEALER);
+	raw_hello(&r, BUS_PROTOCOL, "raw-1");
+	holdfast__frame__free_unpacked(raw_next(&r), NULL);
+	h.envelope = &e;
+	f.body_case = HOLDFAST__FRAME__BODY_HANDOFF;
+	f.handoff = &h;
+	for (unsigned i = 1; i <= granted + 1; i++) {
+		f.call = i;
+		assert_true(holdfast__frame__get_packed_size(&f) <= sizeof(packed));
+		size_t len = holdfast__frame__pack(&f, packed);
+		assert_int_equal(zmq_send(r.sock, packed, len, ZMQ_SNDMORE), (int)len);
+		raw_parts(&r, "body", 4, 1);
+	}
+	raw_expect_refused(&r, HOLDFAST__REFUSED__WHY__BUSY, granted + 1);
+	assert_int_equal(s.handoff, granted);
+	/* An answer gives the room back. */
+	answer_ok(s.bus, &s.held[0], NULL);
+	holdfast__frame__free_unpacked(raw_next(&r), NULL);
+	size_t len = holdfast__frame__pack(&f, packed);
+	assert_int_equal(zmq_send(r.sock, packed, len, ZMQ_SNDMORE), (int)len);
+	raw_parts(&r, "body", 4, 1);
+	RIG_UNTIL(&rig, s.handoff == granted + 1);
+	raw_close(&r);
+	server_free(&s);
+}
+
 static void a_receiver_that_forgot_us_hears_hello_and_the_question_again(void **state)
 {
 	struct client c;
 	struct raw r;
 	uint8_t rid[64];
-	char path[160];
 	size_t len;
 	uint64_t call;
 	Holdfast__Frame *f;
@@ -199,8 +277,7 @@ static void a_receiver_that_forgot_us_hears_hello_and_the_question_again(void **
 
 	rig.common.bus_hello_interval_ms = 60000;
 	client_new(&c);
-	snprintf(path, sizeof(path), "%s/run", rig.dir);
-	assert_int_equal(mkdir(path, 0700), 0); /* the receiver makes it, which is us */
+	make_run_folder(); /* the receiver makes it, which is us */
 	raw_open(&r, ZMQ_ROUTER);
 	assert_int_equal(ask_rcpt(&c, 20000, 9), ERR_OK);
 	len = raw_welcome(&r, rid);
@@ -241,6 +318,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(bad_frames_are_dropped_and_counted),
+		T(a_silent_receiver_is_down_and_asked_again_when_it_speaks),
+		T(bodies_far_over_the_grant_are_refused),
 		T(a_receiver_that_forgot_us_hears_hello_and_the_question_again),
 	};
 
