@@ -16,7 +16,7 @@
 #define LEDGER_PAGE 256
 #define TRACE_LINES 256
 
-void answer_status(void *state, const struct bus_from *from, const Holdfast__Frame *f,
+void ingest_answer_status(void *state, const struct bus_from *from, const Holdfast__Frame *f,
                    struct blob *body)
 {
 	struct stage *st = state;
@@ -127,7 +127,7 @@ static void rows_answer(struct stage *st, const struct bus_from *from, struct ro
 	xfree(lr);
 }
 
-void answer_ledger(void *state, const struct bus_from *from, const Holdfast__Frame *f,
+void ingest_answer_ledger(void *state, const struct bus_from *from, const Holdfast__Frame *f,
                    struct blob *body)
 {
 	struct stage *st = state;
@@ -163,7 +163,7 @@ static void trace_part(Holdfast__TraceAnswer *a, const struct store_dest *dest,
 	}
 }
 
-void answer_trace(void *state, const struct bus_from *from, const Holdfast__Frame *f,
+void ingest_answer_trace(void *state, const struct bus_from *from, const Holdfast__Frame *f,
                   struct blob *body)
 {
 	struct stage *st = state;

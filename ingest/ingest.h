@@ -112,11 +112,11 @@ enum err listeners_open(struct ingest *in) MUST_CHECK;
 void listeners_close(struct ingest *in);
 
 /* answer.c: handlers of status, ledger and trace */
-void answer_status(void *state, const struct bus_from *from, const Holdfast__Frame *f,
+void ingest_answer_status(void *state, const struct bus_from *from, const Holdfast__Frame *f,
                    struct blob *body);
-void answer_ledger(void *state, const struct bus_from *from, const Holdfast__Frame *f,
+void ingest_answer_ledger(void *state, const struct bus_from *from, const Holdfast__Frame *f,
                    struct blob *body);
-void answer_trace(void *state, const struct bus_from *from, const Holdfast__Frame *f,
+void ingest_answer_trace(void *state, const struct bus_from *from, const Holdfast__Frame *f,
                   struct blob *body);
 
 #endif

@@ -69,7 +69,7 @@ static void on_connection(uv_stream_t *handle, int status)
 	struct listener *l = handle->data;
 
 	if (status == 0)
-		session_open(l->in, handle, l->role);
+		session_accept(l->in, handle, l->role);
 	else
 		log_warn("accept-failed", LOGS("why", uv_strerror(status)));
 }

@@ -107,11 +107,11 @@ static const struct metric_def metrics[] = {
 };
 
 static const struct bus_handler handlers[] = {
-	{ HOLDFAST__FRAME__BODY_STATUS_QUERY, BUS_ANY, false, answer_status },
+	{ HOLDFAST__FRAME__BODY_STATUS_QUERY, BUS_ANY, false, ingest_answer_status },
 	{ HOLDFAST__FRAME__BODY_LEDGER_QUERY, BUS_ROLE(HOLDFAST__ROLE__ROLE_OPERATOR), false,
-	  answer_ledger },
+	  ingest_answer_ledger },
 	{ HOLDFAST__FRAME__BODY_TRACE_QUERY, BUS_ROLE(HOLDFAST__ROLE__ROLE_OPERATOR), false,
-	  answer_trace },
+	  ingest_answer_trace },
 	{ HOLDFAST__FRAME__BODY__NOT_SET, 0, false, NULL },
 };
 

@@ -322,7 +322,7 @@ static struct smtp_door door_of(const struct session *s, bool loopback)
 	};
 }
 
-void session_open(struct ingest *in, uv_stream_t *listener, enum ingest_role role)
+void session_accept(struct ingest *in, uv_stream_t *listener, enum ingest_role role)
 {
 	static const char full[] = "421 4.3.2 Too many connections, try again later\r\n";
 	struct session *s = xcalloc(1, sizeof(*s));

@@ -11,7 +11,7 @@
 #include "proto/smtp_addr.h"
 
 /* Accept a connection of a listener with this role.  Failure is counted only. */
-void session_open(struct ingest *in, uv_stream_t *listener, enum ingest_role role);
+void session_accept(struct ingest *in, uv_stream_t *listener, enum ingest_role role);
 
 /* Answer question q of session id; nothing happens when it is gone: false. */
 bool session_answer(struct ingest *in, uint64_t id, uint64_t q, bool ok, const char *reply);
