@@ -20,8 +20,10 @@ struct outbox;
 enum err outbox_open(struct kv *kv, unsigned cf, struct bus *bus, struct outbox **out) MUST_CHECK;
 void outbox_close(struct outbox **o);
 
-/* Add ev (its seq is set) to batch.  After kv_write() of that batch is durable,
- * call outbox_kick(). */
+/* Add ev (its seq is set) to batch.  Hand the batch to kv_write() before adding to
+ * another one and before the turn ends: numbers must become durable in their order, or
+ * policy takes the later ones for repeats.  After it is durable call outbox_kick().
+ * In policy itself an event that this instance owns is left out. */
 void outbox_add(struct outbox *o, struct kv_batch *batch, Holdfast__Event *ev);
 void outbox_kick(struct outbox *o);   /* send what is durable; cheap when nothing is */
 void outbox_tick(struct outbox *o);   /* call every 100 ms: retries */

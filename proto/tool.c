@@ -26,16 +26,12 @@ struct tool {
 enum err tool_open(const char *conf_path, Holdfast__Role role, struct tool **out)
 {
 	struct tool *t = xcalloc(1, sizeof(*t));
-	const struct conf_section sections[] = {
-		{ NULL, common_params, &t->common },
-		{ NULL, NULL, NULL },
-	};
 	const char *kind = role == HOLDFAST__ROLE__ROLE_REVIEWER ? "holdq" : "hfctl";
 	char why[CONF_ERR_MAX];
 	char name[33];
 	enum err err;
 
-	err = conf_load(conf_path, sections, worker_stages, why);
+	err = worker_conf_load(conf_path, NULL, NULL, NULL, &t->common, why);
 	if (err != ERR_OK) {
 		fprintf(stderr, "%s\n", why);
 		xfree(t);
