@@ -1,0 +1,396 @@
+/* tests/unit/test_client.c - the SMTP client engine against scripted servers
+ *
+ * A row is what the server sends, chunk by chunk, and the transcript of what the
+ * engine wants in return.  Each row is played in whole chunks and again byte by byte:
+ * the transcripts must be the same.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <string.h>
+#include "delivery/client.h"
+#include "lib/err.h"
+
+#define E_PIPE "250-mx\r\n250-PIPELINING\r\n250 SIZE 1000\r\n"
+#define E_PLAIN "250 mx\r\n"
+#define HI "C EHLO us.test\nREADY\n"
+#define MAIL1 "C MAIL FROM:<a@x.test> SIZE=10\nC RCPT TO:<b@y.test>\nC DATA\n"
+#define MAIL2 "C MAIL FROM:<a@x.test> SIZE=10\nC RCPT TO:<b@y.test>\nC RCPT TO:<c@y.test>\nC DATA\n"
+
+struct row {
+	const char *name;
+	const char *server[12];  /* "!" is a lost connection */
+	unsigned    n_rcpt, mails;
+	uint64_t    size;
+	bool        tls, whole_only, eight_bit;
+	const char *from;        /* NULL: a@x.test */
+	const char *want;
+};
+
+static const struct row rows[] = {
+	{ .name = "one mail, pipelined, and quit",
+	  .server = { "220 hi\r\n", E_PIPE, "250 ok\r\n250 ok\r\n354 go\r\n", "250 2.0.0 queued\r\n",
+	              "221 bye\r\n" }, .n_rcpt = 1, .mails = 1,
+	  .want = HI MAIL1 "BODY\nC .\nDONE 250/9\nC QUIT\nCLOSE 221/0\n" },
+	{ .name = "without PIPELINING each command waits for its reply",
+	  .server = { "220 hi\r\n", E_PLAIN, "250 ok\r\n", "250 ok\r\n", "354 go\r\n", "250 ok\r\n" },
+	  .n_rcpt = 1, .mails = 1,
+	  .want = HI "C MAIL FROM:<a@x.test>\nC RCPT TO:<b@y.test>\nC DATA\nBODY\nC .\n"
+	          "DONE 250/9\nC QUIT\n" },
+	{ .name = "EHLO refused: HELO",
+	  .server = { "220 hi\r\n", "502 what\r\n", "250 mx\r\n" }, .n_rcpt = 1, .mails = 1,
+	  .want = "C EHLO us.test\nC HELO us.test\nREADY\nC MAIL FROM:<a@x.test>\n" },
+	{ .name = "EHLO and HELO refused: over, at EHLO",
+	  .server = { "220 hi\r\n", "502 what\r\n", "550 5.7.1 no\r\n" }, .n_rcpt = 1, .mails = 1,
+	  .want = "C EHLO us.test\nC HELO us.test\nCLOSE 550/4\n" },
+	{ .name = "EHLO put off: over",
+	  .server = { "220 hi\r\n", "451 later\r\n" }, .n_rcpt = 1, .mails = 1,
+	  .want = "C EHLO us.test\nCLOSE 451/4\n" },
+	{ .name = "greeting 554: over at the greeting",
+	  .server = { "554 5.7.1 go away\r\n" }, .n_rcpt = 1, .mails = 1,
+	  .want = "CLOSE 554/3\n" },
+	{ .name = "greeting of several lines",
+	  .server = { "220-a\r\n220-b\r\n220 c\r\n" }, .n_rcpt = 1, .mails = 1,
+	  .want = "C EHLO us.test\n" },
+	{ .name = "banner of another protocol",
+	  .server = { "SSH-2.0-OpenSSH_9.2\r\n" }, .n_rcpt = 1, .mails = 1,
+	  .want = "CLOSE 0/3 nonsense\n" },
+	{ .name = "reply with a bare LF",
+	  .server = { "220 hi\n220 there\r\n" }, .n_rcpt = 1, .mails = 1,
+	  .want = "CLOSE 0/3 nonsense\n" },
+	{ .name = "codes differ within a reply",
+	  .server = { "220 hi\r\n", "250-mx\r\n251 SIZE\r\n" }, .n_rcpt = 1, .mails = 1,
+	  .want = "C EHLO us.test\nCLOSE 0/4 nonsense\n" },
+	{ .name = "the second mail goes behind the body of the first",
+	  .server = { "220 hi\r\n", E_PIPE, "250 ok\r\n250 ok\r\n354 go\r\n",
+	              "250 one\r\n250 ok\r\n250 ok\r\n354 go\r\n", "250 two\r\n" },
+	  .n_rcpt = 1, .mails = 2,
+	  .want = HI MAIL1 "BODY\nC .\n" MAIL1 "DONE 250/9\nBODY\nC .\nDONE 250/9\nC QUIT\n" },
+	{ .name = "first mail refused after the data, second goes on",
+	  .server = { "220 hi\r\n", E_PIPE, "250 ok\r\n250 ok\r\n354 go\r\n",
+	              "554 5.7.1 spam\r\n250 ok\r\n250 ok\r\n354 go\r\n", "250 two\r\n" },
+	  .n_rcpt = 1, .mails = 2,
+	  .want = HI MAIL1 "BODY\nC .\n" MAIL1 "DONE 554/9\nBODY\nC .\nDONE 250/9\nC QUIT\n" },
+	{ .name = "one of two recipients refused",
+	  .server = { "220 hi\r\n", E_PIPE, "250 ok\r\n250 ok\r\n550 5.1.1 who\r\n354 go\r\n",
+	              "250 ok\r\n" }, .n_rcpt = 2, .mails = 1,
+	  .want = HI MAIL2 "BODY\nC .\nDONE 250/9 550/7\nC QUIT\n" },
+	{ .name = "all recipients refused, DATA refused",
+	  .server = { "220 hi\r\n", E_PIPE, "250 ok\r\n550 5.1.1 a\r\n450 4.2.1 b\r\n554 none\r\n" },
+	  .n_rcpt = 2, .mails = 1,
+	  .want = HI MAIL2 "DONE 550/7 450/7\nC QUIT\n" },
+	{ .name = "all recipients refused, DATA accepted: a lone dot",
+	  .server = { "220 hi\r\n", E_PIPE, "250 ok\r\n550 5.1.1 a\r\n550 5.1.1 b\r\n354 go\r\n",
+	              "554 nothing\r\n" }, .n_rcpt = 2, .mails = 1,
+	  .want = HI MAIL2 "C .\nDONE 550/7 550/7\nC QUIT\n" },
+	{ .name = "all refused without PIPELINING: no DATA, RSET before the next mail",
+	  .server = { "220 hi\r\n", E_PLAIN, "250 ok\r\n", "550 5.1.1 a\r\n", "250 reset\r\n",
+	              "250 ok\r\n" }, .n_rcpt = 1, .mails = 2,
+	  .want = HI "C MAIL FROM:<a@x.test>\nC RCPT TO:<b@y.test>\nDONE 550/7\nC RSET\n"
+	          "C MAIL FROM:<a@x.test>\nC RCPT TO:<b@y.test>\n" },
+	{ .name = "all refused with PIPELINING: RSET leads the next group",
+	  .server = { "220 hi\r\n", E_PIPE, "250 ok\r\n550 5.1.1 a\r\n503 none\r\n" },
+	  .n_rcpt = 1, .mails = 2,
+	  .want = HI MAIL1 "DONE 550/7\nC RSET\n" MAIL1 },
+	{ .name = "MAIL refused: all recipients have that answer",
+	  .server = { "220 hi\r\n", E_PIPE, "550 5.7.1 you\r\n503 no\r\n503 no\r\n503 no\r\n" },
+	  .n_rcpt = 2, .mails = 1,
+	  .want = HI MAIL2 "DONE 550/6 550/6\nC QUIT\n" },
+	{ .name = "MAIL refused without PIPELINING",
+	  .server = { "220 hi\r\n", E_PLAIN, "450 4.7.1 grey\r\n" }, .n_rcpt = 1, .mails = 1,
+	  .want = HI "C MAIL FROM:<a@x.test>\nDONE 450/6\nC QUIT\n" },
+	{ .name = "MAIL refused, yet recipients and DATA accepted: no empty mail is sent",
+	  .server = { "220 hi\r\n", E_PIPE, "550 no\r\n250 ok\r\n354 go\r\n" },
+	  .n_rcpt = 1, .mails = 1,
+	  .want = HI MAIL1 "DONE 550/6\nCLOSE 0/8 nonsense\n" },
+	{ .name = "DATA refused for an accepted recipient",
+	  .server = { "220 hi\r\n", E_PIPE, "250 ok\r\n250 ok\r\n451 4.3.0 later\r\n" },
+	  .n_rcpt = 1, .mails = 1,
+	  .want = HI MAIL1 "DONE 451/8\nC QUIT\n" },
+	{ .name = "250 to DATA is no delivery",
+	  .server = { "220 hi\r\n", E_PIPE, "250 ok\r\n250 ok\r\n250 ok\r\n" },
+	  .n_rcpt = 1, .mails = 1,
+	  .want = HI MAIL1 "DONE 0/8\nCLOSE 0/8 nonsense\n" },
+	{ .name = "354 to RCPT is nonsense",
+	  .server = { "220 hi\r\n", E_PIPE, "250 ok\r\n354 go\r\n" }, .n_rcpt = 1, .mails = 1,
+	  .want = HI MAIL1 "DONE 0/7\nCLOSE 0/7 nonsense\n" },
+	{ .name = "354 after the message is nonsense",
+	  .server = { "220 hi\r\n", E_PIPE, "250 ok\r\n250 ok\r\n354 go\r\n", "354 more\r\n" },
+	  .n_rcpt = 1, .mails = 1,
+	  .want = HI MAIL1 "BODY\nC .\nDONE 0/9 unsure\nCLOSE 0/9 nonsense\n" },
+	{ .name = "421 at RCPT: what was refused stays refused, the rest is put off",
+	  .server = { "220 hi\r\n", E_PIPE, "250 ok\r\n550 5.1.1 a\r\n421 4.3.2 down\r\n" },
+	  .n_rcpt = 2, .mails = 1,
+	  .want = HI MAIL2 "DONE 550/7 421/7\nCLOSE 421/7\n" },
+	{ .name = "421 after the message, with a second mail waiting",
+	  .server = { "220 hi\r\n", E_PIPE, "250 ok\r\n250 ok\r\n354 go\r\n", "421 4.3.2 down\r\n" },
+	  .n_rcpt = 1, .mails = 2,
+	  .want = HI MAIL1 "BODY\nC .\n" MAIL1 "DONE 421/9\nDONE 421/6\nCLOSE 421/9\n" },
+	{ .name = "421 on an idle connection",
+	  .server = { "220 hi\r\n", E_PIPE "421 idle\r\n" }, .n_rcpt = 1, .mails = 0,
+	  .want = HI "CLOSE 421/6\n" },
+	{ .name = "a reply that nothing asked for",
+	  .server = { "220 hi\r\n", E_PIPE "250 surprise\r\n" }, .n_rcpt = 1, .mails = 0,
+	  .want = HI "CLOSE 0/6 nonsense\n" },
+	{ .name = "lost before the greeting",
+	  .server = { "!" }, .n_rcpt = 1, .mails = 1, .want = "CLOSE 0/3\n" },
+	{ .name = "lost in the middle of the envelope",
+	  .server = { "220 hi\r\n", E_PIPE, "250 ok\r\n", "!" }, .n_rcpt = 2, .mails = 1,
+	  .want = HI MAIL2 "DONE 0/7 0/7\nCLOSE 0/7\n" },
+	{ .name = "lost after the message: it may have arrived",
+	  .server = { "220 hi\r\n", E_PIPE, "250 ok\r\n250 ok\r\n354 go\r\n", "!" },
+	  .n_rcpt = 1, .mails = 1,
+	  .want = HI MAIL1 "BODY\nC .\nDONE 0/9 unsure\nCLOSE 0/9\n" },
+	{ .name = "lost after QUIT: nobody minds",
+	  .server = { "220 hi\r\n", E_PIPE, "250 ok\r\n250 ok\r\n354 go\r\n", "250 ok\r\n", "!" },
+	  .n_rcpt = 1, .mails = 1,
+	  .want = HI MAIL1 "BODY\nC .\nDONE 250/9\nC QUIT\nCLOSE 0/6\n" },
+	{ .name = "half a reply, then lost",
+	  .server = { "220 hi\r\n", E_PIPE, "250 ok\r\n250 ok\r\n354 go\r\n", "250 o", "!" },
+	  .n_rcpt = 1, .mails = 1,
+	  .want = HI MAIL1 "BODY\nC .\nDONE 0/9 unsure\nCLOSE 0/9\n" },
+	{ .name = "STARTTLS, then EHLO again",
+	  .server = { "220 hi\r\n", "250-mx\r\n250 STARTTLS\r\n", "220 go\r\n", E_PIPE },
+	  .n_rcpt = 1, .mails = 1, .tls = true,
+	  .want = "C EHLO us.test\nC STARTTLS\nSECURE\nC EHLO us.test\nREADY\n" MAIL1 },
+	{ .name = "STARTTLS is not asked for where it is not wanted",
+	  .server = { "220 hi\r\n", "250-mx\r\n250 STARTTLS\r\n" }, .n_rcpt = 1, .mails = 0,
+	  .want = HI },
+	{ .name = "STARTTLS refused: without",
+	  .server = { "220 hi\r\n", "250-mx\r\n250 STARTTLS\r\n", "454 no\r\n" },
+	  .n_rcpt = 1, .mails = 1, .tls = true,
+	  .want = "C EHLO us.test\nC STARTTLS\nREADY\nC MAIL FROM:<a@x.test>\n" },
+	{ .name = "replies sent ahead of the handshake end the connection",
+	  .server = { "220 hi\r\n", "250-mx\r\n250 STARTTLS\r\n",
+	              "220 go\r\n250 PIPELINING\r\n" },
+	  .n_rcpt = 1, .mails = 1, .tls = true, .whole_only = true,
+	  .want = "C EHLO us.test\nC STARTTLS\nCLOSE 0/5 nonsense\n" },
+	{ .name = "half a reply ahead of the handshake ends it too",
+	  .server = { "220 hi\r\n", "250-mx\r\n250 STARTTLS\r\n", "220 go\r\n2" },
+	  .n_rcpt = 1, .mails = 1, .tls = true, .whole_only = true,
+	  .want = "C EHLO us.test\nC STARTTLS\nCLOSE 0/5 nonsense\n" },
+	{ .name = "larger than SIZE: not even asked",
+	  .server = { "220 hi\r\n", E_PIPE }, .n_rcpt = 2, .mails = 1, .size = 1001,
+	  .want = HI "DONE 552/6 552/6\nC QUIT\n" },
+	{ .name = "8-bit body is declared where it can be",
+	  .server = { "220 hi\r\n", "250-mx\r\n250 8BITMIME\r\n" }, .n_rcpt = 1, .mails = 1,
+	  .eight_bit = true,
+	  .want = HI "C MAIL FROM:<a@x.test> BODY=8BITMIME\n" },
+	{ .name = "SMTPUTF8 is said where an address needs it",
+	  .server = { "220 hi\r\n", "250-mx\r\n250 SMTPUTF8\r\n" }, .n_rcpt = 1, .mails = 1,
+	  .from = "\xc3\xa4@x.test",
+	  .want = HI "C MAIL FROM:<\xc3\xa4@x.test> SMTPUTF8\n" },
+	{ .name = "an address that needs SMTPUTF8 where it is not offered",
+	  .server = { "220 hi\r\n", E_PIPE }, .n_rcpt = 1, .mails = 1,
+	  .from = "\xc3\xa4@x.test",
+	  .want = HI "DONE 550/6\nC QUIT\n" },
+	{ .name = "null sender",
+	  .server = { "220 hi\r\n", E_PLAIN }, .n_rcpt = 1, .mails = 1, .from = "",
+	  .want = HI "C MAIL FROM:<>\n" },
+	{ .name = "lower-case keywords and a lone 250",
+	  .server = { "220\r\n", "250-mx\r\n250 pipelining\r\n" }, .n_rcpt = 1, .mails = 1,
+	  .want = HI "C MAIL FROM:<a@x.test>\nC RCPT TO:<b@y.test>\nC DATA\n" },
+	{ .name = "nothing after the end is read",
+	  .server = { "554 no\r\n220 hi\r\n250 ok\r\n" }, .n_rcpt = 1, .mails = 1,
+	  .want = "CLOSE 554/3\n" },
+};
+
+struct play {
+	const struct row *row;
+	struct client *c;
+	struct buf said;
+	unsigned started;
+	bool closed;
+};
+
+static const char *const rcpts[] = { "b@y.test", "c@y.test" };
+
+static void say_commands(struct play *p)
+{
+	struct buf *out = client_out(p->c);
+	const char *at = buf_str(out), *end;
+
+	for (; (end = strstr(at, "\r\n")) != NULL; at = end + 2)
+		if (end > at)
+			buf_addf(&p->said, "C %.*s\n", (int)(end - at), at);
+	assert_int_equal(*at, '\0'); /* only whole lines are sent */
+	buf_reset(out);
+}
+
+static void start_some(struct play *p)
+{
+	const struct row *r = p->row;
+
+	while (client_can_start(p->c) && p->started < r->mails) {
+		p->started++;
+		client_start(p->c, &(struct client_mail){
+			.mail_from = r->from != NULL ? r->from : "a@x.test", .rcpt = rcpts,
+			.n_rcpt = r->n_rcpt, .size = r->size != 0 ? r->size : 10,
+			.eight_bit = r->eight_bit });
+	}
+}
+
+static void say_done(struct play *p)
+{
+	const struct client_result *res = client_results(p->c);
+
+	buf_adds(&p->said, "DONE");
+	for (unsigned i = 0; i < p->row->n_rcpt; i++) {
+		buf_addf(&p->said, " %d/%d", res[i].code, (int)res[i].stage);
+		assert_int_equal(strlen(client_text(p->c, &res[i])), res[i].text_len);
+	}
+	buf_adds(&p->said, client_unsure(p->c) ? " unsure\n" : "\n");
+	client_next(p->c);
+	if (p->started == p->row->mails && client_open(p->c) == 0)
+		client_quit(p->c);
+}
+
+static void drive(struct play *p)
+{
+	for (;;) {
+		enum client_act act = client_step(p->c);
+
+		say_commands(p);
+		switch (act) {
+		case CL_WAIT: {
+			unsigned before = p->started;
+
+			start_some(p);
+			say_commands(p);
+			if (p->started == before)
+				return;
+			break;
+		}
+		case CL_SECURE:
+			buf_adds(&p->said, "SECURE\n");
+			client_secured(p->c, true, NULL);
+			break;
+		case CL_READY:
+			buf_adds(&p->said, "READY\n");
+			break;
+		case CL_BODY:
+			buf_adds(&p->said, "BODY\n");
+			client_body_sent(p->c, true);
+			break;
+		case CL_DONE:
+			say_done(p);
+			break;
+		case CL_CLOSE:
+			if (!p->closed)
+				buf_addf(&p->said, "CLOSE %d/%d%s\n", client_why(p->c)->code,
+				         (int)client_why(p->c)->stage,
+				         client_protocol_error(p->c) ? " nonsense" : "");
+			p->closed = true;
+			return;
+		}
+	}
+}
+
+static void feed(struct play *p, const char *chunk, bool by_byte)
+{
+	size_t len = strlen(chunk), step = by_byte ? 1 : len;
+
+	if (strcmp(chunk, "!") == 0) {
+		client_lost(p->c, "connection lost");
+		drive(p);
+		return;
+	}
+	for (size_t i = 0; i < len; i += step) {
+		assert_true(client_feed(p->c, chunk + i, step));
+		drive(p);
+	}
+}
+
+static void play(const struct row *r, bool by_byte)
+{
+	struct play p = { .row = r };
+
+	p.c = client_new(&(struct client_conf){ "us.test", r->tls });
+	for (size_t i = 0; i < ARRAY_LEN(r->server) && r->server[i] != NULL; i++)
+		feed(&p, r->server[i], by_byte);
+	assert_string_equal(buf_str(&p.said), r->want);
+	client_free(&p.c);
+	buf_free(&p.said);
+}
+
+static void row_gives_transcript(void **state)
+{
+	const struct row *r = *state;
+
+	play(r, false);
+	if (!r->whole_only)
+		play(r, true);
+}
+
+static void feed_all(struct client *c, const char *text)
+{
+	assert_true(client_feed(c, text, strlen(text)));
+}
+
+static void handshake_that_fails_ends_at_tls(void **state)
+{
+	struct client *c = client_new(&(struct client_conf){ "us.test", true });
+
+	feed_all(c, "220 hi\r\n250-mx\r\n250 STARTTLS\r\n");
+	assert_int_equal(client_step(c), CL_WAIT);
+	feed_all(c, "220 go\r\n");
+	assert_int_equal(client_step(c), CL_SECURE);
+	assert_int_equal(client_waits(c), CLW_TLS);
+	client_secured(c, false, "certificate is made of wood");
+	assert_int_equal(client_step(c), CL_CLOSE);
+	assert_int_equal(client_why(c)->stage, HOLDFAST__SMTP_STAGE__STAGE_TLS);
+	assert_string_equal(client_why_text(c), "certificate is made of wood");
+	client_free(&c);
+}
+
+static void input_without_end_is_refused(void **state)
+{
+	struct client *c = client_new(&(struct client_conf){ "us.test", false });
+	char junk[4096];
+	bool taken = true;
+	unsigned n = 0;
+
+	memset(junk, 'x', sizeof(junk));
+	while (taken && n++ < 100)
+		taken = client_feed(c, junk, sizeof(junk));
+	assert_false(taken);
+	client_lost(c, "replies without end");
+	assert_int_equal(client_step(c), CL_CLOSE);
+	client_free(&c);
+}
+
+static void reply_text_and_enhanced_code_are_kept(void **state)
+{
+	struct play p = { .row = &rows[0] };
+	const struct client_result *res;
+
+	p.c = client_new(&(struct client_conf){ "us.test", false });
+	feed(&p, "220 hi\r\n", false);
+	feed(&p, E_PIPE, false);
+	feed_all(p.c, "250 ok\r\n550-5.1.1 no such\r\n550 5.1.1 user\r\n503 no\r\n");
+	assert_int_equal(client_step(p.c), CL_DONE);
+	res = client_results(p.c);
+	assert_string_equal(res[0].enhanced, "5.1.1");
+	assert_non_null(strstr(client_text(p.c, &res[0]), "no such"));
+	assert_non_null(strstr(client_text(p.c, &res[0]), "user"));
+	client_free(&p.c);
+	buf_free(&p.said);
+}
+
+int main(void)
+{
+	struct CMUnitTest tests[ARRAY_LEN(rows) + 3];
+	size_t n = ARRAY_LEN(rows);
+
+	for (size_t i = 0; i < n; i++)
+		tests[i] = (struct CMUnitTest){
+			.name = rows[i].name,
+			.test_func = row_gives_transcript,
+			.initial_state = (void *)(uintptr_t)&rows[i],
+		};
+	tests[n++] = (struct CMUnitTest)cmocka_unit_test(handshake_that_fails_ends_at_tls);
+	tests[n++] = (struct CMUnitTest)cmocka_unit_test(input_without_end_is_refused);
+	tests[n++] = (struct CMUnitTest)cmocka_unit_test(reply_text_and_enhanced_code_are_kept);
+	return cmocka_run_group_tests_name("client", tests, NULL, NULL);
+}
