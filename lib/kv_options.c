@@ -87,7 +87,8 @@ static rocksdb_block_based_table_options_t *table_options(const struct kv *kv)
 	rocksdb_block_based_options_set_block_cache(t, kv->cache);
 	rocksdb_block_based_options_set_cache_index_and_filter_blocks(t, 1);
 	rocksdb_block_based_options_set_pin_l0_filter_and_index_blocks_in_cache(t, 1);
-	rocksdb_block_based_options_set_filter_policy(t, rocksdb_filterpolicy_create_bloom_full(10));
+	rocksdb_block_based_options_set_filter_policy(t,
+	                                              rocksdb_filterpolicy_create_bloom_full(10));
 	rocksdb_block_based_options_set_whole_key_filtering(t, 1);
 	rocksdb_block_based_options_set_format_version(t, 5);
 	return t;

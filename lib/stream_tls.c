@@ -157,7 +157,7 @@ static void drive(struct stream *s)
 	while (code == SSL_ERROR_NONE && s->tls == TLS_OPEN && stream_is_live(s) && !s->paused) {
 		len = decrypt(s, &code);
 		if (code == SSL_ERROR_SSL || code == SSL_ERROR_SYSCALL)
-			tls_note_error(s, "TLS failed"); /* before the owner's code can add errors */
+			tls_note_error(s, "TLS failed"); /* before the owner can add some */
 		if (s->wire.bytes > 0)
 			stream_make_ready(s);
 		if (len > 0 && s->ev->data != NULL)

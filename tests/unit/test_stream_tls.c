@@ -432,7 +432,8 @@ static void broken_record_ends_the_stream(void **state)
 	foreign_start(&f, raw_connect(t), TLS1_3_VERSION);
 	foreign_connect(t, &f);
 	assert_int_equal(SSL_write(f.ssl, "hello", 5), 5);
-	assert_int_equal(send(f.fd, "\x17\x03\x03\x00\x20 this is not a record of theirs", 37, 0), 37);
+	assert_int_equal(send(f.fd, "\x17\x03\x03\x00\x20 this is not a record of theirs", 37, 0),
+	                 37);
 	raw_read_to_end(t, dup(f.fd), &rest);
 	foreign_end(&f);
 	ends_run(t);
