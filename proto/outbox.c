@@ -388,6 +388,8 @@ void outbox_add(struct outbox *o, struct kv_batch *batch, Holdfast__Event *ev)
 
 void outbox_kick(struct outbox *o)
 {
+	if (o == NULL)
+		return;
 	for (unsigned i = 0; i < o->n; i++)
 		send_next(o, i);
 }

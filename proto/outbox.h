@@ -25,7 +25,8 @@ void outbox_close(struct outbox **o);
  * policy takes the later ones for repeats.  After it is durable call outbox_kick().
  * In policy itself an event that this instance owns is left out. */
 void outbox_add(struct outbox *o, struct kv_batch *batch, Holdfast__Event *ev);
-void outbox_kick(struct outbox *o);   /* send what is durable; cheap when nothing is */
+void outbox_kick(struct outbox *o);   /* send what is durable; cheap when nothing is; NULL is fine,
+                                       * since batches may complete after the stage closed it */
 void outbox_tick(struct outbox *o);   /* call every 100 ms: retries */
 
 uint64_t outbox_unsent(const struct outbox *o);
