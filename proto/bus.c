@@ -21,14 +21,16 @@
 static const char *const drop_names[] = { "malformed", "oversize", "unknown", NULL };
 /* By Refused.Why. */
 static const char *const refused_names[] = {
-	"unspecified", "protocol", "no_hello", "role", "malformed", "busy", "failed", "unknown", NULL
+	"unspecified", "protocol", "no_hello", "role", "malformed", "busy", "failed", "unknown",
+	NULL
 };
 
 static const struct metric_def bus_metric_defs[] = {
 	[BUS_FRAMES_IN] = { "bus_frames_in_total", METRIC_COUNTER, "Messages received" },
 	[BUS_FRAMES_OUT] = { "bus_frames_out_total", METRIC_COUNTER, "Messages sent" },
 	[BUS_DROPPED] = { "bus_dropped_total", METRIC_COUNTER,
-	                  "Messages dropped, or not sent, for their form or size", "why", drop_names },
+	                  "Messages dropped, or not sent, for their form or size", "why",
+	                  drop_names },
 	[BUS_REFUSED] = { "bus_refused_total", METRIC_COUNTER, "Questions refused", "why",
 	                  refused_names },
 	[BUS_ASKS] = { "bus_asks_total", METRIC_COUNTER, "Questions asked" },
@@ -44,7 +46,8 @@ static const struct metric_def bus_metric_defs[] = {
 	                  "Questions waiting for a link or for credit" },
 	[BUS_LINKS_UP] = { "bus_links_up", METRIC_GAUGE, "Links to other instances that are up" },
 	[BUS_PEERS_KNOWN] = { "bus_peers", METRIC_GAUGE, "Peers that said Hello lately" },
-	[BUS_ANSWER_TIME] = { "bus_answer_seconds", METRIC_HISTOGRAM, "Time from question to answer" },
+	[BUS_ANSWER_TIME] = { "bus_answer_seconds", METRIC_HISTOGRAM,
+	                      "Time from question to answer" },
 	{ NULL }
 };
 
@@ -364,7 +367,9 @@ static void handles_start(struct bus *bus)
 
 static void handlers_init(struct bus *bus)
 {
-	for (const struct bus_handler *h = bus->conf.handlers; h != NULL && h->body_case != 0; h++) {
+	const struct bus_handler *h = bus->conf.handlers;
+
+	for (; h != NULL && h->body_case != 0; h++) {
 		if ((unsigned)h->body_case >= BUS_BODY_CASES || bus->handler[h->body_case] != NULL)
 			die_bug("handler table");
 		bus->handler[h->body_case] = h;

@@ -134,6 +134,7 @@ static void send_hello(struct bus_link *link)
 	Holdfast__Hello hello = HOLDFAST__HELLO__INIT;
 	Holdfast__Frame frame = HOLDFAST__FRAME__INIT;
 	uint8_t packed[128];
+	size_t len;
 	uint64_t now = uv_now(bus->loop);
 
 	/* A peer that knows us never in spite of Hello is not asked in a tight loop. */
@@ -146,7 +147,8 @@ static void send_hello(struct bus_link *link)
 	frame.body_case = HOLDFAST__FRAME__BODY_HELLO;
 	frame.hello = &hello;
 	assert(holdfast__frame__get_packed_size(&frame) <= sizeof(packed));
-	if (frame_send(&link->sock, packed, holdfast__frame__pack(&frame, packed), NULL) != ERR_OK) {
+	len = holdfast__frame__pack(&frame, packed);
+	if (frame_send(&link->sock, packed, len, NULL) != ERR_OK) {
 		link->blocked = true;
 		return;
 	}

@@ -20,8 +20,10 @@ enum {
 };
 
 static const struct metric_def kv_metric_defs[] = {
-	[ST_PENDING] = { "store_pending_batches", METRIC_GAUGE, "Batches that wait for the writer" },
-	[ST_PENDING_BYTES] = { "store_pending_bytes", METRIC_GAUGE, "Bytes that wait for the writer" },
+	[ST_PENDING] = { "store_pending_batches", METRIC_GAUGE,
+	                 "Batches that wait for the writer" },
+	[ST_PENDING_BYTES] = { "store_pending_bytes", METRIC_GAUGE,
+	                       "Bytes that wait for the writer" },
 	[ST_SYNCS] = { "store_syncs_total", METRIC_COUNTER, "Synced writes" },
 	[ST_BATCHES] = { "store_batches_total", METRIC_COUNTER, "Batches written" },
 	[ST_RECORDS] = { "store_records_total", METRIC_COUNTER, "Records written" },
@@ -29,7 +31,8 @@ static const struct metric_def kv_metric_defs[] = {
 	                  "Records in a synced write, mean of 100 ms" },
 	[ST_SYNC_TIME] = { "store_sync_seconds", METRIC_HISTOGRAM,
 	                   "Time of a synced write, the last of each 100 ms" },
-	[ST_STALLED] = { "store_stalled", METRIC_GAUGE, "1 while the store slows writes or is full" },
+	[ST_STALLED] = { "store_stalled", METRIC_GAUGE,
+	                 "1 while the store slows writes or is full" },
 	{ NULL }
 };
 

@@ -12,6 +12,9 @@
 #include "lib/mem.h"
 #include "proto/tool.h"
 
+#define ALL_STAGES (BUS_ROLE(HOLDFAST__ROLE__ROLE_INGEST) | BUS_ROLE(HOLDFAST__ROLE__ROLE_POLICY) | \
+                    BUS_ROLE(HOLDFAST__ROLE__ROLE_HOLDQ) | BUS_ROLE(HOLDFAST__ROLE__ROLE_DELIVERY))
+
 struct tool {
 	uv_loop_t loop;
 	struct common_conf common;
@@ -43,8 +46,7 @@ enum err tool_open(const char *conf_path, Holdfast__Role role, struct tool **out
 	if (err == ERR_OK) {
 		const struct bus_conf conf = {
 			.common = &t->common, .role = role, .instance = name,
-			.asks = BUS_ROLE(HOLDFAST__ROLE__ROLE_INGEST) | BUS_ROLE(HOLDFAST__ROLE__ROLE_POLICY) |
-			        BUS_ROLE(HOLDFAST__ROLE__ROLE_HOLDQ) | BUS_ROLE(HOLDFAST__ROLE__ROLE_DELIVERY),
+			.asks = ALL_STAGES,
 		};
 
 		err = bus_open(&t->loop, &conf, &t->bus);
