@@ -295,7 +295,8 @@ static enum err router_open(struct bus *bus)
 	bus->router.zmq = sock_new(bus, ZMQ_ROUTER);
 	set_int(bus->router.zmq, ZMQ_ROUTER_MANDATORY, 1);
 	set_int(bus->router.zmq, ZMQ_ROUTER_HANDOVER, 1);
-	if (zmq_bind(bus->router.zmq, endpoint) != 0 || (path != NULL && chmod(path, 0600) != 0)) {
+	if (zmq_bind(bus->router.zmq, endpoint) != 0 ||
+	    (path != NULL && chmod(path, 0600) != 0)) {
 		log_error("bus-bind", LOGS("endpoint", endpoint), LOGS("why", zmq_strerror(errno)));
 		zmq_close(bus->router.zmq);
 		bus->router.zmq = NULL;
@@ -339,7 +340,8 @@ static void links_open(struct bus *bus)
 
 	for (unsigned role = 1; role < BUS_STAGES; role++)
 		if (bus->conf.asks & BUS_ROLE(role) && bus->stage[role].n > 0)
-			bus->stage[role].links = xcalloc(bus->stage[role].n, sizeof(struct bus_link));
+			bus->stage[role].links =
+				xcalloc(bus->stage[role].n, sizeof(struct bus_link));
 	for (size_t i = 0; i < bus->conf.common->instances.n; i++) {
 		unsigned role = (unsigned)rows[i].stage + 1;
 		unsigned at = seen[role]++;

@@ -12,8 +12,9 @@
 #include "lib/mem.h"
 #include "proto/tool.h"
 
-#define ALL_STAGES (BUS_ROLE(HOLDFAST__ROLE__ROLE_INGEST) | BUS_ROLE(HOLDFAST__ROLE__ROLE_POLICY) | \
-                    BUS_ROLE(HOLDFAST__ROLE__ROLE_HOLDQ) | BUS_ROLE(HOLDFAST__ROLE__ROLE_DELIVERY))
+#define ALL_STAGES                                                                   \
+	(BUS_ROLE(HOLDFAST__ROLE__ROLE_INGEST) | BUS_ROLE(HOLDFAST__ROLE__ROLE_POLICY) | \
+	 BUS_ROLE(HOLDFAST__ROLE__ROLE_HOLDQ) | BUS_ROLE(HOLDFAST__ROLE__ROLE_DELIVERY))
 
 struct tool {
 	uv_loop_t loop;
