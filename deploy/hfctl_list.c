@@ -206,7 +206,7 @@ static void add_row(struct table *t, const Holdfast__ListEntry *e)
 	table_row(t);
 	table_text(t, hfctl_cell(e->key));
 	table_text(t, hfctl_cell(e->origin));
-	table_bool(t, e->removed_ms == 0 && e->origin.len > 0);
+	table_bool(t, e->stands);
 	table_number(t, e->soft_count);
 	table_text(t, hfctl_when(e->added_ms));
 	table_text(t, hfctl_cell(e->by));
