@@ -68,6 +68,8 @@ int cmd_approve(struct cli *c, int argc, char **argv)
 	if (err != ERR_OK)
 		return cli_parse_exit(err);
 	f.account = args[0];
+	if (!review_filter_sound(c, &f))
+		return EX_USAGE;
 	code = review_open(c);
 	if (code == EX_OK)
 		code = activate(c, args[0]);

@@ -203,7 +203,7 @@ static int decide(struct cli *c, int argc, char **argv, Holdfast__Decision what)
 	ids = args[0] != NULL;
 	if (ids != review_filter_empty(&f))
 		(void)cli_fail(c, 0, "give ids, or a filter (%s --help)", argv[0]);
-	else if (!review_ids(c, args, &f))
+	else if (!review_filter_sound(c, &f) || !review_ids(c, args, &f))
 		code = EX_USAGE;
 	else if ((code = review_open(c)) == EX_OK)
 		code = review_decide(c, &f, &d);

@@ -74,6 +74,8 @@ int cmd_list(struct cli *c, int argc, char **argv)
 
 	if (err != ERR_OK)
 		return cli_parse_exit(err);
+	if (!review_filter_sound(c, &f))
+		return EX_USAGE;
 	code = review_open(c);
 	if (code != EX_OK)
 		return code;

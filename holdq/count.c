@@ -43,11 +43,12 @@ void count_add(struct count *c, const void *account, size_t len, int64_t mails, 
 {
 	struct row *r;
 
+	if (len == 0)
+		account = ""; /* an empty field of a message is NULL */
 	HASH_FIND(hh, c->rows, account, len, r);
 	if (r == NULL) {
 		r = xcalloc(1, sizeof(*r) + len + 1);
-		if (len > 0)
-			memcpy(r->account, account, len);
+		memcpy(r->account, account, len);
 		HASH_ADD_KEYPTR(hh, c->rows, r->account, len, r);
 	}
 	r->mails += mails;

@@ -1,72 +1,20 @@
-/* holdq/decide.c - release and reject: one question about many mails, each decided for itself
+/* holdq/decide.c - release and reject of one mail, from its turn to its end
  *
- * An ask (HeldDecide) is split into items, one a mail.  An item is at work at most once for
- * one mail: a second one waits until the first has ended and then finds what became
- * of it.  At most conf->rechecks items are at work at once; the others stand in a line.
- * Read bottom to top in time order: start, recheck, commit, written, ended.
+ * An item is at work at most once for one mail: a second one waits until the first has ended
+ * and then finds what became of it.  At most conf->rechecks items are at work at once; the others
+ * stand in a line.  Read bottom to top in time order: start, recheck, commit, written, ended.
  */
-#include "holdq/holdq.h"
+#include "holdq/decide.h"
 
 #include <assert.h>
 #include <string.h>
-#include "holdq/filter.h"
 #include "holdq/report.h"
 #include "lib/log.h"
 #include "proto/smtp_addr.h"
 
-#define ASK_LIMIT    256
-#define RECHECK_KEYS 200     /* recipients in one RecheckQuery: fits a frame */
-#define COUNT_MAX    16384   /* records examined for check_count */
-#define REASON_MAX   500
-
-/* Where an item is and what it waits for. */
-enum item_state {
-	ITEM_READY,    /* in d->ready: for its turn */
-	ITEM_WAITING,  /* in d->waiting: another item is at work on the same mail */
-	ITEM_RECHECK,  /* at work, in d->busy: for policy's answer */
-	ITEM_WRITING,  /* at work, in d->busy: for the sync */
-};
-
-struct item {
-	TAILQ_ENTRY(item) link;
-	UT_hash_handle hh;      /* in busy, by key */
-	enum item_state state;
-	uint64_t id, ask_id;
-	struct held_key key;
-	size_t slot;            /* of its result in the ask */
-	struct held *held;      /* while at work */
-	struct held *report;    /* to the sender of a rejected mail, or NULL */
-	uint8_t *rcpt_class;    /* policy's answers, by recipient */
-	size_t checked;
-	enum plan_result planned; /* what it ends with once it is durable */
-	uint64_t n_suppressed;
-};
-TAILQ_HEAD(item_list, item);
-
-struct ask {
-	uint64_t id;
-	struct bus_from from;
-	Holdfast__Decision what;
-	bool dry_run, more;
-	struct held_key next;
-	char *by, *reason;
-	size_t n, open;
-	struct result { struct held_key key; enum plan_result result; char text[80]; } *result;
-	TAILQ_ENTRY(ask) link;
-};
-TAILQ_HEAD(ask_list, ask);
-
-struct decide {
-	struct holdq *hq;
-	struct idmap *asks, *items;
-	struct ask_list all;
-	struct item_list ready, waiting;
-	struct item *busy;
-	size_t n_ready, n_waiting;
-};
+#define RECHECK_KEYS 200 /* recipients in one RecheckQuery: fits a frame */
 
 static void recheck(struct decide *d, struct item *it);
-static void pump(struct decide *d);
 
 struct decide *decide_new(struct holdq *hq)
 {
@@ -84,45 +32,6 @@ struct decide *decide_new(struct holdq *hq)
 size_t decide_in_flight(const struct decide *d)
 {
 	return idmap_count(d->asks);
-}
-
-/* ---- the end of an ask */
-
-static void ask_free(struct decide *d, struct ask *a)
-{
-	TAILQ_REMOVE(&d->all, a, link);
-	(void)idmap_remove(d->asks, a->id);
-	xfree(a->by);
-	xfree(a->reason);
-	xfree(a->result);
-	xfree(a);
-}
-
-static void ask_answer(struct decide *d, struct ask *a, uint64_t matched)
-{
-	Holdfast__Frame f = HOLDFAST__FRAME__INIT;
-	Holdfast__HeldDecided m = HOLDFAST__HELD_DECIDED__INIT;
-	Holdfast__HeldResult *rows = xcalloc(a->n + 1, sizeof(*rows));
-	Holdfast__HeldResult **ptr = xcalloc(a->n + 1, sizeof(*ptr));
-
-	for (size_t i = 0; i < a->n; i++) {
-		holdfast__held_result__init(&rows[i]);
-		rows[i].message_id = pb_bytes(a->result[i].key.b, UUID_LEN);
-		rows[i].result = pb_str(plan_result_names[a->result[i].result]);
-		rows[i].text = pb_str(a->result[i].text);
-		ptr[i] = &rows[i];
-	}
-	m.mail = ptr;
-	m.n_mail = a->n;
-	m.matched = matched;
-	m.more = a->more;
-	if (a->more)
-		m.next = pb_bytes(a->next.b, HELD_KEY_LEN);
-	f.body_case = HOLDFAST__FRAME__BODY_HELD_DECIDED;
-	f.held_decided = &m;
-	bus_answer(d->hq->stage->bus, &a->from, &f, NULL);
-	xfree(ptr);
-	xfree(rows);
 }
 
 /* ---- the end of an item */
@@ -194,10 +103,8 @@ static void item_end(struct decide *d, struct item *it, enum plan_result result,
 	item_release(d, it);
 	if (worked)
 		wake_waiting(d, &key);
-	if (--a->open == 0) {
-		ask_answer(d, a, a->n);
-		ask_free(d, a);
-	}
+	if (--a->open == 0)
+		ask_end(d, a);
 }
 
 /* ---- the decision becomes durable */
@@ -229,7 +136,7 @@ static void on_written(enum err err, void *owner, uint64_t id)
 		               (unsigned long long)it->n_suppressed, e->n_rcpt);
 	outbox_kick(hq->outbox);
 	item_end(hq->decide, it, it->planned, text);
-	pump(hq->decide);
+	decide_pump(hq->decide);
 }
 
 /* The normalised form of an address; the address itself where it has none. */
@@ -371,7 +278,7 @@ static void on_recheck(enum err err, const Holdfast__Frame *frame, struct blob *
 		recheck(hq->decide, it);
 	else
 		commit_release(hq->decide, it);
-	pump(hq->decide);
+	decide_pump(hq->decide);
 }
 
 /* Ask policy about the next recipients.  Resumes in on_recheck(). */
@@ -444,7 +351,7 @@ static void item_start(struct decide *d, struct item *it)
 		commit_reject(d, it);
 }
 
-static void pump(struct decide *d)
+void decide_pump(struct decide *d)
 {
 	struct item *it;
 
@@ -453,20 +360,7 @@ static void pump(struct decide *d)
 		item_start(d, it);
 }
 
-void decide_tick(struct decide *d)
-{
-	pump(d); /* what a full store had stopped */
-}
-
-/* ---- an ask comes */
-
-static bool first_mark(void *arg, const struct held_key *k)
-{
-	*(struct held_key *)arg = *k;
-	return false;
-}
-
-static void ask_item(struct decide *d, struct ask *a, const struct held_key *k)
+void decide_item(struct decide *d, struct ask *a, const struct held_key *k)
 {
 	struct item *it = xcalloc(1, sizeof(*it));
 
@@ -478,129 +372,6 @@ static void ask_item(struct decide *d, struct ask *a, const struct held_key *k)
 	it->id = idmap_add(d->items, it);
 	it->state = ITEM_RECHECK; /* in no line yet */
 	item_move(d, it, ITEM_READY);
-}
-
-/* What stands in one of the mails' way to be decided at all; NULL: nothing. */
-static const char *ask_fault(const Holdfast__HeldDecide *q)
-{
-	if (q->filter == NULL || filter_check(q->filter) != ERR_OK)
-		return "filter";
-	if (q->decision != HOLDFAST__DECISION__DECISION_RELEASE &&
-	    q->decision != HOLDFAST__DECISION__DECISION_REJECT)
-		return "decision";
-	if (q->by.len == 0 || q->by.len > HELD_BY_MAX)
-		return "by";
-	return q->reason.len > REASON_MAX ? "reason" : NULL;
-}
-
-/* check_count: all that match must be as many as expected. */
-static enum err count_fits(struct holdq *hq, const Holdfast__HeldDecide *q, uint64_t *matched)
-{
-	ProtobufCBinaryData from = { 0, NULL };
-	struct held_key next;
-	uint64_t n = 0;
-	bool more = true;
-
-	for (int round = 0; more && round < COUNT_MAX / 4096; round++) {
-		struct page p;
-		enum err err = page_find(hq, q->filter, from, 4096, &p);
-
-		if (err != ERR_OK)
-			return err;
-		n += p.n;
-		more = p.more;
-		next = p.next;
-		from = pb_bytes(next.b, HELD_KEY_LEN);
-		page_free(&p);
-	}
-	*matched = n;
-	return more ? ERR_TOOBIG : n == q->expect ? ERR_OK : ERR_RANGE;
-}
-
-static void answer_refused(struct holdq *hq, const struct bus_from *from, uint64_t matched)
-{
-	Holdfast__Frame f = HOLDFAST__FRAME__INIT;
-	Holdfast__HeldDecided m = HOLDFAST__HELD_DECIDED__INIT;
-
-	m.matched = matched;
-	m.refused = true;
-	f.body_case = HOLDFAST__FRAME__BODY_HELD_DECIDED;
-	f.held_decided = &m;
-	bus_answer(hq->stage->bus, from, &f, NULL);
-}
-
-static struct ask *ask_new(struct decide *d, const struct bus_from *from,
-                           const Holdfast__HeldDecide *q, const struct page *p)
-{
-	struct ask *a = xcalloc(1, sizeof(*a));
-
-	a->from = *from;
-	a->what = q->decision;
-	a->dry_run = q->dry_run;
-	a->by = pb_strdup(q->by);
-	a->reason = pb_strdup(q->reason);
-	a->more = p->more;
-	a->next = p->next;
-	a->result = xcalloc(p->n + p->n_missing + 1, sizeof(*a->result));
-	a->id = idmap_add(d->asks, a);
-	TAILQ_INSERT_TAIL(&d->all, a, link);
-	return a;
-}
-
-static void ask_begin(struct decide *d, const struct bus_from *from,
-                      const Holdfast__HeldDecide *q, struct page *p)
-{
-	struct ask *a = ask_new(d, from, q, p);
-
-	for (size_t i = 0; i < p->n; i++)
-		ask_item(d, a, &p->key[i]);
-	for (size_t i = 0; i < p->n_missing; i++) {
-		struct held_key k = p->missing[i];
-
-		(void)store_parts(d->hq->stage->kv, CF_MARK, k.b, first_mark, &k);
-		ask_item(d, a, &k);
-	}
-	if (a->n == 0) {
-		ask_answer(d, a, 0);
-		ask_free(d, a);
-		return;
-	}
-	pump(d);
-}
-
-void decide_ask(void *stage, const struct bus_from *from, const Holdfast__Frame *frame,
-                struct blob *body)
-{
-	struct holdq *hq = holdq_of(stage);
-	const Holdfast__HeldDecide *q = frame->held_decide;
-	const char *fault = ask_fault(q);
-	uint64_t matched = 0;
-	struct page p;
-	enum err err = ERR_OK;
-
-	if (fault != NULL) {
-		bus_refuse(hq->stage->bus, from, HOLDFAST__REFUSED__WHY__MALFORMED, fault);
-		return;
-	}
-	if (hq->draining || idmap_count(hq->decide->asks) >= hq->conf->decisions) {
-		bus_refuse(hq->stage->bus, from, HOLDFAST__REFUSED__WHY__BUSY, "ask again");
-		return;
-	}
-	if (q->check_count)
-		err = count_fits(hq, q, &matched);
-	if (err == ERR_RANGE || err == ERR_TOOBIG) {
-		answer_refused(hq, from, matched);
-		return;
-	}
-	if (err == ERR_OK)
-		err = page_find(hq, q->filter, q->after,
-		                q->limit == 0 || q->limit > ASK_LIMIT ? ASK_LIMIT : q->limit, &p);
-	if (err != ERR_OK) {
-		bus_refuse(hq->stage->bus, from, HOLDFAST__REFUSED__WHY__FAILED, err_text(err));
-		return;
-	}
-	ask_begin(hq->decide, from, q, &p);
-	page_free(&p);
 }
 
 void decide_free(struct decide **dp)

@@ -71,11 +71,12 @@ bus_handler_fn accept_handoff;
 void accept_close(struct holdq *hq);
 size_t accept_in_flight(const struct holdq *hq);
 
-/* decide.c: HeldDecide.  Answered after the sync of all its decisions. */
+/* ask.c: HeldDecide.  Answered after the sync of all its decisions. */
 bus_handler_fn decide_ask;
+/* decide.c */
 struct decide *decide_new(struct holdq *hq);
 void decide_free(struct decide **d);
-void decide_tick(struct decide *d);
+void decide_pump(struct decide *d); /* items whose turn it is begin */
 size_t decide_in_flight(const struct decide *d);
 
 /* page.c: HeldQuery, HeldBody. */

@@ -127,7 +127,7 @@ void holdq_tick(struct stage *s, uint64_t wall_ms)
 
 	outbox_tick(hq->outbox);
 	grant(hq);
-	decide_tick(hq->decide);
+	decide_pump(hq->decide);
 	handover_tick(hq->handover, mono_ms);
 	sweep(hq, wall_ms, mono_ms);
 }

@@ -30,6 +30,19 @@ bool review_filter_empty(const struct review_filter *f)
 	       f->subject == NULL && f->older_ms == 0 && f->n_id == 0;
 }
 
+bool review_filter_sound(struct cli *c, const struct review_filter *f)
+{
+	const char *texts[] = { f->account, f->sender, f->domain, f->subject };
+
+	for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+		if (texts[i] == NULL || texts[i][0] != '\0')
+			continue;
+		(void)cli_fail(c, 0, "an option of the filter is empty");
+		return false;
+	}
+	return true;
+}
+
 void review_filter_free(struct review_filter *f)
 {
 	xfree(f->id);

@@ -37,6 +37,8 @@ struct review_filter {
 /* Read the ids of args (NULL-ended).  False: told which is none. */
 bool review_ids(struct cli *c, const char **args, struct review_filter *f);
 bool review_filter_empty(const struct review_filter *f);
+/* False, and told: an option with an empty text (an unset variable of a script would match all). */
+bool review_filter_sound(struct cli *c, const struct review_filter *f);
 void review_filter_free(struct review_filter *f);
 
 /* EX_OK, or an exit code: the reason was told. */
