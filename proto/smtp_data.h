@@ -33,7 +33,9 @@ size_t smtp_data_decode(struct smtp_data_in *d, const char *p, size_t n, struct 
 /* Does a message need stuffing at all?  Most do not: then it is sent as it is. */
 bool smtp_data_needs_stuffing(const void *p, size_t n);
 /* Append p with leading dots doubled.  at_bol: p begins at the start of a line;
- * updated to the state after p. */
+ * updated to the state after p.  A dot after a bare CR or a bare LF is doubled too: a
+ * receiver that takes those for line ends then still sees no end inside the message,
+ * and a strict one sees one dot more in a message that was malformed before. */
 void smtp_data_stuff(struct buf *out, const void *p, size_t n, bool *at_bol);
 
 #endif

@@ -29,10 +29,12 @@ void smtp_reply_reset(struct smtp_reply *r);
 void smtp_reply_free(struct smtp_reply *r);
 
 /* Split "5.1.1 text": copies a valid enhanced code whose class fits code into out
- * and returns the length of it with the space; 0 and "" where there is none. */
+ * and returns the length of it with the space; 0 and "" where there is none.  Classes 4
+ * and 5 both fit 4xx and 5xx: "550 4.2.1" is said in the world, and means something. */
 size_t smtp_enhanced_take(int code, const char *text, size_t len, char out[12]);
 
-/* Append one reply, text split at '\n' into lines "550-5.1.1 text"; enhanced NULL or "": none. */
+/* Append one reply, text split at '\n' into lines "550-5.1.1 text"; enhanced NULL or "": none.
+ * A line that would pass 512 bytes goes on in another one; control bytes become '?'. */
 void smtp_reply_add(struct buf *out, int code, const char *enhanced, const char *text);
 
 #endif
