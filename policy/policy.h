@@ -162,11 +162,11 @@ void later_answer_done(struct later *l);
 void later_act(struct policy *p, const struct bus_from *from, Holdfast__Done__Result result,
                const char *text, struct kv_batch **batch);
 
-/* ---- ask_*.c: handlers */
-bus_handler_fn ask_login, ask_address, ask_mail, ask_rcpt, ask_abandon, ask_block, ask_recheck;
-bus_handler_fn ask_events, ask_status, ask_ledger, ask_trace;
-bus_handler_fn ask_account_put, ask_account_get, ask_credential_put, ask_source_put;
-bus_handler_fn ask_list_put, ask_list_remove, ask_list_get;
+/* ---- answer_*.c: handlers */
+bus_handler_fn answer_login, answer_address, answer_mail, answer_rcpt, answer_abandon, answer_block, answer_recheck;
+bus_handler_fn answer_events, answer_status, answer_ledger, answer_trace;
+bus_handler_fn answer_account_put, answer_account_get, answer_credential_put, answer_source_put;
+bus_handler_fn answer_list_put, answer_list_remove, answer_list_get;
 
 /* ---- sweep.c: records that are old enough to go */
 void sweep(struct policy *p, uint64_t now_ms);

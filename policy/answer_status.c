@@ -1,4 +1,4 @@
-/* policy/ask_status.c - status, ledger and trace
+/* policy/answer_status.c - status, ledger and trace
  */
 #include "policy/policy.h"
 
@@ -8,7 +8,7 @@
 
 enum { LEDGER_PAGE = 256, TRACE_MAX = 400, DETAIL_MAX = 160 };
 
-void ask_status(void *state, const struct bus_from *from, const Holdfast__Frame *f,
+void answer_status(void *state, const struct bus_from *from, const Holdfast__Frame *f,
                 struct blob *body)
 {
 	struct stage *st = state;
@@ -64,7 +64,7 @@ static void send_ledger(struct policy *p, const struct bus_from *from,
 }
 
 /* Names in order from the store; figures from memory, which is never behind. */
-void ask_ledger(void *state, const struct bus_from *from, const Holdfast__Frame *f,
+void answer_ledger(void *state, const struct bus_from *from, const Holdfast__Frame *f,
                 struct blob *body)
 {
 	struct policy *p = policy_of(state);
@@ -155,7 +155,7 @@ static void read_trace(struct policy *p, const uint8_t *id, struct trace *t)
 	buf_free(&end);
 }
 
-void ask_trace(void *state, const struct bus_from *from, const Holdfast__Frame *f,
+void answer_trace(void *state, const struct bus_from *from, const Holdfast__Frame *f,
                struct blob *body)
 {
 	struct policy *p = policy_of(state);

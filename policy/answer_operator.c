@@ -1,4 +1,4 @@
-/* policy/ask_operator.c - what operators change: accounts, credentials, networks, lists
+/* policy/answer_operator.c - what operators change: accounts, credentials, networks, lists
  *
  * Each act is one batch; Done follows its sync.
  */
@@ -6,7 +6,7 @@
 
 #include "lib/clock.h"
 
-void ask_account_put(void *state, const struct bus_from *from, const Holdfast__Frame *f,
+void answer_account_put(void *state, const struct bus_from *from, const Holdfast__Frame *f,
                      struct blob *body)
 {
 	struct policy *p = policy_of(state);
@@ -19,7 +19,7 @@ void ask_account_put(void *state, const struct bus_from *from, const Holdfast__F
 	later_act(p, from, r, text, &batch);
 }
 
-void ask_credential_put(void *state, const struct bus_from *from, const Holdfast__Frame *f,
+void answer_credential_put(void *state, const struct bus_from *from, const Holdfast__Frame *f,
                         struct blob *body)
 {
 	struct policy *p = policy_of(state);
@@ -30,7 +30,7 @@ void ask_credential_put(void *state, const struct bus_from *from, const Holdfast
 	later_act(p, from, r, text, &batch);
 }
 
-void ask_source_put(void *state, const struct bus_from *from, const Holdfast__Frame *f,
+void answer_source_put(void *state, const struct bus_from *from, const Holdfast__Frame *f,
                     struct blob *body)
 {
 	struct policy *p = policy_of(state);
@@ -41,7 +41,7 @@ void ask_source_put(void *state, const struct bus_from *from, const Holdfast__Fr
 	later_act(p, from, r, text, &batch);
 }
 
-void ask_list_put(void *state, const struct bus_from *from, const Holdfast__Frame *f,
+void answer_list_put(void *state, const struct bus_from *from, const Holdfast__Frame *f,
                   struct blob *body)
 {
 	struct policy *p = policy_of(state);
@@ -54,7 +54,7 @@ void ask_list_put(void *state, const struct bus_from *from, const Holdfast__Fram
 	later_act(p, from, r, text, &batch);
 }
 
-void ask_list_remove(void *state, const struct bus_from *from, const Holdfast__Frame *f,
+void answer_list_remove(void *state, const struct bus_from *from, const Holdfast__Frame *f,
                      struct blob *body)
 {
 	struct policy *p = policy_of(state);

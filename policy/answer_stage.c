@@ -1,4 +1,4 @@
-/* policy/ask_stage.c - what the other stages ask: events, the system-wide list, re-checks
+/* policy/answer_stage.c - what the other stages ask: events, the system-wide list, re-checks
  */
 #include "policy/policy.h"
 
@@ -10,7 +10,7 @@ enum { RECHECK_MAX = 1000, KEY_MAX = 320 };
 
 /* ---- events */
 
-static void answer_events(struct later *l)
+static void send_ack(struct later *l)
 {
 	Holdfast__EventsAck ack = HOLDFAST__EVENTS_ACK__INIT;
 	Holdfast__Frame answer = HOLDFAST__FRAME__INIT;
@@ -22,7 +22,7 @@ static void answer_events(struct later *l)
 	bus_answer(l->p->bus, &l->from, &answer, NULL);
 }
 
-void ask_events(void *state, const struct bus_from *from, const Holdfast__Frame *f,
+void answer_events(void *state, const struct bus_from *from, const Holdfast__Frame *f,
                 struct blob *body)
 {
 	struct policy *p = policy_of(state);
@@ -43,13 +43,13 @@ void ask_events(void *state, const struct bus_from *from, const Holdfast__Frame 
 	id = later_new(p, from, &l);
 	memcpy(l->source, f->events->source.data, sizeof(l->source));
 	l->seq = seq;
-	l->answer = answer_events;
+	l->answer = send_ack;
 	later_write(p, id, &batch); /* also for a repeat: what it repeats may not be synced yet */
 }
 
 /* ---- the system-wide list */
 
-void ask_block(void *state, const struct bus_from *from, const Holdfast__Frame *f,
+void answer_block(void *state, const struct bus_from *from, const Holdfast__Frame *f,
                struct blob *body)
 {
 	struct policy *p = policy_of(state);
@@ -143,7 +143,7 @@ static void recheck_other(struct policy *p, struct later *l, uint64_t id, size_t
 	xfree(one);
 }
 
-void ask_recheck(void *state, const struct bus_from *from, const Holdfast__Frame *f,
+void answer_recheck(void *state, const struct bus_from *from, const Holdfast__Frame *f,
                  struct blob *body)
 {
 	struct policy *p = policy_of(state);

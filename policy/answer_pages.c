@@ -1,4 +1,4 @@
-/* policy/ask_pages.c - what operators read: accounts, lists, page by page
+/* policy/answer_pages.c - what operators read: accounts, lists, page by page
  *
  * A page ends by count or by bytes, whichever comes first, so that its frame stays
  * under bus_frame_size.
@@ -41,7 +41,7 @@ static void one_account(struct policy *p, const struct bus_from *from, const str
 	send_accounts(p, from, &page);
 }
 
-void ask_account_get(void *state, const struct bus_from *from, const Holdfast__Frame *f,
+void answer_account_get(void *state, const struct bus_from *from, const Holdfast__Frame *f,
                      struct blob *body)
 {
 	struct policy *p = policy_of(state);
@@ -183,7 +183,7 @@ static void send_list(struct policy *p, const struct bus_from *from, struct list
 	bus_answer(p->bus, from, &answer, NULL);
 }
 
-void ask_list_get(void *state, const struct bus_from *from, const Holdfast__Frame *f,
+void answer_list_get(void *state, const struct bus_from *from, const Holdfast__Frame *f,
                   struct blob *body)
 {
 	struct policy *p = policy_of(state);

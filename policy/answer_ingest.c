@@ -1,4 +1,4 @@
-/* policy/ask_ingest.c - what ingest asks: who is this, may they send, to this address?
+/* policy/answer_ingest.c - what ingest asks: who is this, may they send, to this address?
  *
  * A recipient of an unmetered account is answered at once and writes nothing.
  * A share of a quota is synced before the answer.  Where the system-wide list's
@@ -17,7 +17,7 @@ enum { KEY_MAX = 320 };
 
 /* ---- who */
 
-void ask_login(void *state, const struct bus_from *from, const Holdfast__Frame *f,
+void answer_login(void *state, const struct bus_from *from, const Holdfast__Frame *f,
                struct blob *body)
 {
 	struct policy *p = policy_of(state);
@@ -42,7 +42,7 @@ void ask_login(void *state, const struct bus_from *from, const Holdfast__Frame *
 	holdfast__principal__free_unpacked(m, NULL);
 }
 
-void ask_address(void *state, const struct bus_from *from, const Holdfast__Frame *f,
+void answer_address(void *state, const struct bus_from *from, const Holdfast__Frame *f,
                  struct blob *body)
 {
 	struct policy *p = policy_of(state);
@@ -61,7 +61,7 @@ void ask_address(void *state, const struct bus_from *from, const Holdfast__Frame
 
 /* ---- verdicts */
 
-static void answer_verdict(struct policy *p, const struct bus_from *from, Holdfast__Verdict *v)
+static void send_verdict(struct policy *p, const struct bus_from *from, Holdfast__Verdict *v)
 {
 	Holdfast__Frame answer = HOLDFAST__FRAME__INIT;
 
@@ -78,7 +78,7 @@ static bool refuses(const Holdfast__Verdict *v)
 }
 
 /* Give a refusal its id and keep what it was: it is explained later. */
-static void answer_refusal(struct policy *p, const struct bus_from *from, Holdfast__Verdict *v,
+static void send_refusal(struct policy *p, const struct bus_from *from, Holdfast__Verdict *v,
                            unsigned hits, const char *account, ProtobufCBinaryData key)
 {
 	uint64_t now = clock_wall_ms();
@@ -88,10 +88,10 @@ static void answer_refusal(struct policy *p, const struct bus_from *from, Holdfa
 	v->verdict_id = pb_bytes(id.b, UUID_LEN);
 	store_verdict_put(batch, v, hits, now, account, key);
 	kv_write_lazy(p->kv, &batch);
-	answer_verdict(p, from, v);
+	send_verdict(p, from, v);
 }
 
-void ask_mail(void *state, const struct bus_from *from, const Holdfast__Frame *f,
+void answer_mail(void *state, const struct bus_from *from, const Holdfast__Frame *f,
               struct blob *body)
 {
 	struct policy *p = policy_of(state);
@@ -101,14 +101,14 @@ void ask_mail(void *state, const struct bus_from *from, const Holdfast__Frame *f
 
 	account_verdict(a, clock_wall_ms(), p->conf.quota_defer_ms, &v);
 	if (refuses(&v))
-		answer_refusal(p, from, &v, 0, a == NULL ? "" : a->name, q->mail_from);
+		send_refusal(p, from, &v, 0, a == NULL ? "" : a->name, q->mail_from);
 	else
-		answer_verdict(p, from, &v);
+		send_verdict(p, from, &v);
 }
 
-static void answer_later_verdict(struct later *l)
+static void send_later_verdict(struct later *l)
 {
-	answer_verdict(l->p, &l->from, &l->verdict);
+	send_verdict(l->p, &l->from, &l->verdict);
 }
 
 /* All lists have said yes: take the share, if there is a quota, and answer. */
@@ -120,7 +120,7 @@ static void take_share(struct policy *p, struct account *a, const struct bus_fro
 	enum err err;
 
 	if (!v->metered) {
-		answer_verdict(p, from, v);
+		send_verdict(p, from, v);
 		return;
 	}
 	batch = kv_batch_new();
@@ -129,13 +129,13 @@ static void take_share(struct policy *p, struct account *a, const struct bus_fro
 		uint64_t id = later_new(p, from, &l);
 
 		l->verdict = *v;
-		l->answer = answer_later_verdict;
+		l->answer = send_later_verdict;
 		later_write(p, id, &batch);
 		return;
 	}
 	kv_batch_free(&batch);
 	if (err == ERR_EXIST)
-		answer_verdict(p, from, v);
+		send_verdict(p, from, v);
 	else
 		bus_refuse(p->bus, from, HOLDFAST__REFUSED__WHY__BUSY, "too many reservations");
 }
@@ -167,7 +167,7 @@ static void on_block_answer(enum err err, const Holdfast__Frame *f, struct blob 
 	q.message_id = pb_bytes(l->message_id, UUID_LEN);
 	q.index = l->index;
 	if (refuses(&v))
-		answer_refusal(p, &l->from, &v, l->hits, l->account,
+		send_refusal(p, &l->from, &v, l->hits, l->account,
 		               pb_bytes(l->key.data, l->key.len));
 	else
 		take_share(p, a, &l->from, &v, &q);
@@ -202,7 +202,7 @@ static void ask_other(struct policy *p, const struct bus_from *from,
 	later_end(p, id);
 }
 
-void ask_rcpt(void *state, const struct bus_from *from, const Holdfast__Frame *f,
+void answer_rcpt(void *state, const struct bus_from *from, const Holdfast__Frame *f,
               struct blob *body)
 {
 	struct policy *p = policy_of(state);
@@ -220,14 +220,14 @@ void ask_rcpt(void *state, const struct bus_from *from, const Holdfast__Frame *f
 	if (!refuses(&v))
 		list_verdict(p, a, q->key, &v, &hits, &remote);
 	if (refuses(&v))
-		answer_refusal(p, from, &v, hits, a == NULL ? "" : a->name, q->key);
+		send_refusal(p, from, &v, hits, a == NULL ? "" : a->name, q->key);
 	else if (remote)
 		ask_other(p, from, q, a, hits);
 	else
 		take_share(p, a, from, &v, q);
 }
 
-void ask_abandon(void *state, const struct bus_from *from, const Holdfast__Frame *f,
+void answer_abandon(void *state, const struct bus_from *from, const Holdfast__Frame *f,
                  struct blob *body)
 {
 	struct policy *p = policy_of(state);
