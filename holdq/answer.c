@@ -17,12 +17,11 @@ void answer_status(void *stage, const struct bus_from *from, const Holdfast__Fra
 	struct kv_stats st;
 
 	kv_stats_get(hq->stage->kv, &st);
-	hq->oldest_from_ms = store_oldest(hq->stage->kv, hq->oldest_from_ms);
 	a.stage = HOLDFAST__ROLE__ROLE_HOLDQ;
 	a.instance = pb_str(hq->stage->worker->self->name);
 	a.depth = count_mails(hq->count);
 	a.recipients = count_rcpts(hq->count);
-	a.oldest_ms = hq->oldest_from_ms;
+	a.oldest_ms = holdq_oldest(hq);
 	a.in_flight = accept_in_flight(hq) + decide_in_flight(hq->decide) +
 	              handover_in_flight(hq->handover);
 	a.unsent_events = outbox_unsent(hq->outbox);

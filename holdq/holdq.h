@@ -53,7 +53,9 @@ struct holdq {
 	bool granted;                 /* life.c: askers have credit */
 	uint64_t oldest_from_ms;      /* life.c: nothing in custody is older */
 	struct store_cursor swept;    /* life.c */
+uint64_t holdq_oldest(struct holdq *hq); /* held_ms of the oldest in custody, 0: none */
 	uint64_t sweep_due_ms;        /* life.c */
+uint64_t holdq_oldest(struct holdq *hq); /* held_ms of the oldest in custody, 0: none */
 
 	struct accept   *accepts;     /* accept.c: parts whose sync is awaited, by key */
 	struct decide   *decide;      /* decide.c */
@@ -112,6 +114,7 @@ size_t handover_in_flight(const struct handover *h);
 plan_route_fn handover_route; /* arg: struct holdq * */
 
 /* life.c */
+uint64_t holdq_oldest(struct holdq *hq); /* held_ms of the oldest in custody, 0: none */
 enum err holdq_open(struct stage *s);
 void holdq_drain(struct stage *s);
 bool holdq_busy(struct stage *s);

@@ -132,17 +132,26 @@ void holdq_tick(struct stage *s, uint64_t wall_ms)
 	sweep(hq, wall_ms, mono_ms);
 }
 
+/* The cursor stays where it was while nothing is held: what was deleted is not read again. */
+uint64_t holdq_oldest(struct holdq *hq)
+{
+	uint64_t ms = store_oldest(hq->stage->kv, hq->oldest_from_ms);
+
+	if (ms != 0)
+		hq->oldest_from_ms = ms;
+	return ms;
+}
+
 void holdq_collect(struct stage *s)
 {
 	struct holdq *hq = s->state;
 	uint64_t now = clock_wall_ms();
+	uint64_t oldest = holdq_oldest(hq);
 
-	hq->oldest_from_ms = store_oldest(s->kv, hq->oldest_from_ms);
 	metric_gauge(s->metrics, HM_DEPTH, (double)count_mails(hq->count));
 	metric_gauge(s->metrics, HM_RECIPIENTS, (double)count_rcpts(hq->count));
 	metric_gauge(s->metrics, HM_OLDEST,
-	             hq->oldest_from_ms == 0 || now < hq->oldest_from_ms
-	                     ? 0 : (double)(now - hq->oldest_from_ms) / 1000);
+	             oldest == 0 || now < oldest ? 0 : (double)(now - oldest) / 1000);
 	metric_gauge(s->metrics, HM_UNSENT, (double)outbox_unsent(hq->outbox));
 	metric_gauge(s->metrics, HM_IN_FLIGHT,
 	             (double)(accept_in_flight(hq) + decide_in_flight(hq->decide) +
