@@ -53,9 +53,7 @@ struct holdq {
 	bool granted;                 /* life.c: askers have credit */
 	uint64_t oldest_from_ms;      /* life.c: nothing in custody is older */
 	struct store_cursor swept;    /* life.c */
-uint64_t holdq_oldest(struct holdq *hq); /* held_ms of the oldest in custody, 0: none */
 	uint64_t sweep_due_ms;        /* life.c */
-uint64_t holdq_oldest(struct holdq *hq); /* held_ms of the oldest in custody, 0: none */
 
 	struct accept   *accepts;     /* accept.c: parts whose sync is awaited, by key */
 	struct decide   *decide;      /* decide.c */
