@@ -29,6 +29,7 @@ static enum err address_parse(const char *text, struct sockaddr_storage *out)
 	char host[64], *end;
 	unsigned long port;
 	size_t len;
+	int bad;
 
 	if (colon == NULL || colon == text || colon[1] < '0' || colon[1] > '9')
 		return ERR_SYNTAX;
@@ -41,10 +42,11 @@ static enum err address_parse(const char *text, struct sockaddr_storage *out)
 	memset(out, 0, sizeof(*out));
 	if (host[0] == '[' && host[len - 1] == ']') {
 		host[len - 1] = '\0';
-		return uv_ip6_addr(host + 1, (int)port, (struct sockaddr_in6 *)out) == 0 ? ERR_OK
-		                                                                        : ERR_SYNTAX;
+		bad = uv_ip6_addr(host + 1, (int)port, (struct sockaddr_in6 *)out);
+	} else {
+		bad = uv_ip4_addr(host, (int)port, (struct sockaddr_in *)out);
 	}
-	return uv_ip4_addr(host, (int)port, (struct sockaddr_in *)out) == 0 ? ERR_OK : ERR_SYNTAX;
+	return bad == 0 ? ERR_OK : ERR_SYNTAX;
 }
 
 static int socket_open(const struct sockaddr_storage *ss)
@@ -90,7 +92,8 @@ static enum err listener_open(struct ingest *in, const struct listener_conf *c)
 	int fd;
 
 	if (c->role == DOOR_SUBMISSIONS && in->tls == NULL) {
-		log_error("listener", LOGS("address", c->address), LOGS("why", "needs tls_cert, tls_key"));
+		log_error("listener", LOGS("address", c->address),
+		          LOGS("why", "needs tls_cert, tls_key"));
 		return ERR_BADSTATE;
 	}
 	if (address_parse(c->address, &ss) != ERR_OK) {

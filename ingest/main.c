@@ -66,7 +66,8 @@ static const char *const way_values[] = { "delivery", "hold", "spool", NULL };
 static const char *const no_values[] = { "content", "no-room", "store", NULL };
 
 static const struct metric_def metrics[] = {
-	[M_SESSIONS_OPEN] = { "ingest_sessions_open", METRIC_GAUGE, "SMTP sessions now", NULL, NULL },
+	[M_SESSIONS_OPEN] = { "ingest_sessions_open", METRIC_GAUGE, "SMTP sessions now",
+		NULL, NULL },
 	[M_SESSIONS] = { "ingest_sessions_total", METRIC_COUNTER, "SMTP sessions", NULL, NULL },
 	[M_SESSIONS_REFUSED] = { "ingest_sessions_refused_total", METRIC_COUNTER,
 		"connections over max_sessions or while shutting down", NULL, NULL },

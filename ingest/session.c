@@ -169,7 +169,8 @@ static void begin_message(void *owner, struct buf *out)
 {
 	struct session *s = owner;
 	struct received_facts f = {
-		.helo = smtp_server_helo(s->smtp), .hostname = s->in->stage->worker->common->hostname,
+		.helo = smtp_server_helo(s->smtp),
+		.hostname = s->in->stage->worker->common->hostname,
 		.esmtp = smtp_server_esmtp(s->smtp), .authed = smtp_server_authed(s->smtp),
 		.ip = s->ip_text,
 	};
@@ -270,7 +271,9 @@ static void on_closed(void *owner, enum err why)
 	if (!in->closing) {
 		ingest_memory(in, -(int64_t)s->counted);
 		txn_orphan(in, s->txn);
-		log_info("session", LOGS("why", s->why ? s->why : why == ERR_OK ? "hung up" : "broken"),
+		if (s->why == NULL)
+			s->why = why == ERR_OK ? "hung up" : "broken";
+		log_info("session", LOGS("why", s->why),
 		         LOGS("account", s->account[0] ? s->account : NULL),
 		         LOGS("ip", s->ip_text), LOGU("messages", s->messages),
 		         LOGU("ms", clock_mono_ms() - s->opened_ms));

@@ -235,7 +235,8 @@ static bool path_take(struct smtp_server *s, const char *p, size_t n, const char
 	enum err err;
 
 	if (n < len || strncasecmp(p, word, len) != 0) {
-		smtp_deny(s, 501, "5.5.4", from ? "Say MAIL FROM:<address>" : "Say RCPT TO:<address>");
+		smtp_deny(s, 501, "5.5.4",
+		          from ? "Say MAIL FROM:<address>" : "Say RCPT TO:<address>");
 		return false;
 	}
 	if (n > len && p[len] == ' ')
@@ -381,7 +382,8 @@ static void out_of_order(struct smtp_server *s, const struct smtp_cmd *c)
 	if (s->phase == PH_NEW)
 		smtp_deny(s, 503, "5.5.1", "Say EHLO first");
 	else if (c->legal_in & PH_RCPT)
-		smtp_deny(s, 503, "5.5.1", s->phase == PH_MAIL ? "Say RCPT first" : "Say MAIL first");
+		smtp_deny(s, 503, "5.5.1",
+		          s->phase == PH_MAIL ? "Say RCPT first" : "Say MAIL first");
 	else
 		smtp_deny(s, 503, "5.5.1", "Not inside a transaction");
 }

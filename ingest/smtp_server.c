@@ -256,7 +256,8 @@ void smtp_server_input(struct smtp_server *s, const char *p, size_t n)
 /* The usual words, by what was asked and whether it went well. */
 static const struct { int code; const char *enhanced, *text; } usual[2][5] = {
 	[false] = {
-		[WAIT_NOTHING] = { 451, "4.3.0", "Recipient cannot be checked now, try again later" },
+		[WAIT_NOTHING] = { 451, "4.3.0",
+		                   "Recipient cannot be checked now, try again later" },
 		[WAIT_AUTH]    = { 535, "5.7.8", "Authentication credentials invalid" },
 		[WAIT_MAIL]    = { 451, "4.3.0", "Sender cannot be checked now, try again later" },
 		[WAIT_MESSAGE] = { 451, "4.3.0", "Message cannot be taken now, try again later" },

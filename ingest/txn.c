@@ -325,7 +325,8 @@ static void on_rcpt(enum err err, const Holdfast__Frame *frame, struct blob *bod
 	if (!txn_answered(owner, id, &a))
 		return;
 	t = a.t;
-	v = err == ERR_OK && frame->body_case == HOLDFAST__FRAME__BODY_VERDICT ? frame->verdict : NULL;
+	v = err == ERR_OK && frame->body_case == HOLDFAST__FRAME__BODY_VERDICT ? frame->verdict
+	                                                                     : NULL;
 	if (v != NULL) {
 		verdict_remember(t, v);
 		verdict_count(t, v);

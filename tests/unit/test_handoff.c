@@ -34,7 +34,10 @@ static void row_splits(void **state)
 	char got[256] = "";
 
 	for (size_t i = 0; i < n; i++)
-		rcpt[i] = (struct handoff_rcpt){ (uint32_t)i, (unsigned)(r->dests[i] - '0'), "a@b.c" };
+		rcpt[i] = (struct handoff_rcpt){
+			.index = (uint32_t)i, .dest = (unsigned)(r->dests[i] - '0'),
+			.address = "a@b.c",
+		};
 	n_parts = handoff_split(rcpt, n, r->max, parts);
 	for (size_t i = 0; i < n_parts; i++) {
 		at += (size_t)snprintf(got + at, sizeof(got) - at, "%u@%u:", parts[i].part,
@@ -79,7 +82,8 @@ static const struct subject_row {
 } subject_rows[] = {
 	{ "among other fields", "From: a\r\nSubject: hello\r\nTo: b\r\n\r\nbody", "hello" },
 	{ "in any case, without blank", "SUBJECT:x\r\n\r\n", "x" },
-	{ "folded lines belong to it", "Subject: a\r\n b\r\n\tc\r\nTo: d\r\n\r\n", "a\r\n b\r\n\tc" },
+	{ "folded lines belong to it", "Subject: a\r\n b\r\n\tc\r\nTo: d\r\n\r\n",
+	  "a\r\n b\r\n\tc" },
 	{ "the first one counts", "Subject: 1\r\nSubject: 2\r\n\r\n", "1" },
 	{ "not in the body", "To: a\r\n\r\nSubject: no\r\n", "" },
 	{ "not inside another field", "X: y\r\n Subject: no\r\n\r\n", "" },
@@ -117,8 +121,8 @@ int main(void)
 		tests[n++] = (struct CMUnitTest){ split_rows[i].name, row_splits, NULL, NULL,
 		                                  (void *)&split_rows[i] };
 	for (size_t i = 0; i < ARRAY_LEN(subject_rows); i++)
-		tests[n++] = (struct CMUnitTest){ subject_rows[i].name, row_finds_subject, NULL, NULL,
-		                                  (void *)&subject_rows[i] };
+		tests[n++] = (struct CMUnitTest){ subject_rows[i].name, row_finds_subject, NULL,
+		                                  NULL, (void *)&subject_rows[i] };
 	tests[n++] = (struct CMUnitTest)
 		cmocka_unit_test(a_repeat_has_the_same_parts_whatever_the_order);
 	tests[n++] = (struct CMUnitTest)cmocka_unit_test(recipients_of_a_part_are_its_own);
