@@ -2,11 +2,11 @@
  *
  * libyaml parses the file into a tree whose nodes know their line and column;
  * this file walks tree and tables side by side.  The first fault ends it, and
- * everything that was filled is freed.  Scalars are conf_value.c.
+ * everything that was filled is freed.  Scalars are conf_value.c, keys conf_keys.c,
+ * the bytes of the file and what of YAML is refused at all conf_file.c.
  */
 #include "lib/conf_private.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <string.h>
@@ -27,84 +27,7 @@ enum err conf_fault(const struct conf_walk *w, const yaml_node_t *at, enum err e
 	return err;
 }
 
-static yaml_node_t *node_at(const struct conf_walk *w, int id)
-{
-	return yaml_document_get_node(w->doc, id);
-}
-
-static const char *key_text(const yaml_node_t *n)
-{
-	return n->type == YAML_SCALAR_NODE ? (const char *)n->data.scalar.value : "";
-}
-
-/* ---- names that are not there */
-
-/* Levenshtein distance, for names of at most 63 bytes. */
-static unsigned distance(const char *a, const char *b)
-{
-	unsigned row[64];
-	size_t n = strlen(b);
-
-	if (strlen(a) > 63 || n > 63)
-		return 64;
-	for (size_t j = 0; j <= n; j++)
-		row[j] = (unsigned)j;
-	for (size_t i = 1; a[i - 1] != '\0'; i++) {
-		unsigned corner = row[0];
-
-		row[0] = (unsigned)i;
-		for (size_t j = 1; j <= n; j++) {
-			unsigned best = corner + (a[i - 1] != b[j - 1]);
-
-			if (row[j] + 1 < best)
-				best = row[j] + 1;
-			if (row[j - 1] + 1 < best)
-				best = row[j - 1] + 1;
-			corner = row[j];
-			row[j] = best;
-		}
-	}
-	return row[n];
-}
-
-static enum err unknown_key(const struct conf_walk *w, const yaml_node_t *key,
-                            const struct conf_param *params)
-{
-	const char *name = key_text(key), *near = NULL;
-	unsigned best = 4;
-
-	for (const struct conf_param *p = params; p->name != NULL; p++) {
-		unsigned d = distance(name, p->name);
-
-		if (d < best) {
-			best = d;
-			near = p->name;
-		}
-	}
-	if (near != NULL)
-		return conf_fault(w, key, ERR_SYNTAX, "unknown key \"%s\"; did you mean \"%s\"?",
-		                  name, near);
-	return conf_fault(w, key, ERR_SYNTAX, "unknown key \"%s\"", name);
-}
-
 /* ---- mappings, lists */
-
-static enum err check_keys(const struct conf_walk *w, const yaml_node_t *map)
-{
-	for (yaml_node_pair_t *a = map->data.mapping.pairs.start;
-	     a < map->data.mapping.pairs.top; a++) {
-		const yaml_node_t *key = node_at(w, a->key);
-
-		if (key->type != YAML_SCALAR_NODE)
-			return conf_fault(w, key, ERR_SYNTAX, "a key must be a plain word");
-		for (yaml_node_pair_t *b = map->data.mapping.pairs.start; b < a; b++) {
-			if (strcmp(key_text(node_at(w, b->key)), key_text(key)) == 0)
-				return conf_fault(w, key, ERR_SYNTAX, "\"%s\" is given twice",
-				                  key_text(key));
-		}
-	}
-	return ERR_OK;
-}
 
 static const yaml_node_t *find(const struct conf_walk *w, const yaml_node_t *map,
                                const char *name)
@@ -113,8 +36,8 @@ static const yaml_node_t *find(const struct conf_walk *w, const yaml_node_t *map
 		return NULL;
 	for (yaml_node_pair_t *p = map->data.mapping.pairs.start;
 	     p < map->data.mapping.pairs.top; p++) {
-		if (strcmp(key_text(node_at(w, p->key)), name) == 0)
-			return node_at(w, p->value);
+		if (strcmp(conf_key(conf_node(w, p->key)), name) == 0)
+			return conf_node(w, p->value);
 	}
 	return NULL;
 }
@@ -153,7 +76,7 @@ static enum err read_list(const struct conf_walk *w, const yaml_node_t *n,
 		return err;
 	out->item = xcalloc(count + 1, sizeof(*out->item));
 	for (size_t i = 0; i < count; i++) {
-		err = scalar_text(w, node_at(w, n->data.sequence.items.start[i]), p->name,
+		err = scalar_text(w, conf_node(w, n->data.sequence.items.start[i]), p->name,
 		                  &out->item[i]);
 		if (err != ERR_OK)
 			return err;
@@ -175,16 +98,16 @@ static enum err read_map(const struct conf_walk *w, const yaml_node_t *n,
 	count = (size_t)(n->data.mapping.pairs.top - pair);
 	err = count_good(w, n, p, count);
 	if (err == ERR_OK)
-		err = check_keys(w, n);
+		err = conf_check_keys(w, n);
 	if (err != ERR_OK)
 		return err;
 	out->key = xcalloc(count + 1, sizeof(*out->key));
 	out->value = xcalloc(count + 1, sizeof(*out->value));
 	for (size_t i = 0; i < count; i++) {
 		out->n = i + 1;
-		err = scalar_text(w, node_at(w, pair[i].key), p->name, &out->key[i]);
+		err = scalar_text(w, conf_node(w, pair[i].key), p->name, &out->key[i]);
 		if (err == ERR_OK)
-			err = scalar_text(w, node_at(w, pair[i].value), p->name, &out->value[i]);
+			err = scalar_text(w, conf_node(w, pair[i].value), p->name, &out->value[i]);
 		if (err != ERR_OK)
 			return err;
 	}
@@ -208,17 +131,12 @@ static enum err read_rows(const struct conf_walk *w, const yaml_node_t *n,
 		return err;
 	out->row = xcalloc(count + 1, p->row_size);
 	for (size_t i = 0; i < count; i++) {
-		const yaml_node_t *row = node_at(w, n->data.sequence.items.start[i]);
+		const yaml_node_t *row = conf_node(w, n->data.sequence.items.start[i]);
 
 		out->n = i + 1;
 		if (row->type != YAML_MAPPING_NODE)
 			return conf_fault(w, row, ERR_SYNTAX, "%s wants mappings", p->name);
-		err = check_keys(w, row);
-		for (yaml_node_pair_t *k = row->data.mapping.pairs.start;
-		     err == ERR_OK && k < row->data.mapping.pairs.top; k++) {
-			if (conf_find_param(p->row, key_text(node_at(w, k->key))) == NULL)
-				err = unknown_key(w, node_at(w, k->key), p->row);
-		}
+		err = conf_check_table(w, row, p->row);
 		if (err == ERR_OK)
 			err = read_params(w, row, row, p->row, (char *)out->row + i * p->row_size);
 		if (err != ERR_OK)
@@ -229,18 +147,25 @@ static enum err read_rows(const struct conf_walk *w, const yaml_node_t *n,
 
 /* ---- parameters */
 
-const struct conf_param *conf_find_param(const struct conf_param *params, const char *name)
+bool conf_is_null(const yaml_node_t *n)
 {
-	for (const struct conf_param *p = params; p != NULL && p->name != NULL; p++) {
-		if (strcmp(p->name, name) == 0)
-			return p;
+	static const char *const nulls[] = { "", "~", "null", "Null", "NULL" };
+
+	if (n->type != YAML_SCALAR_NODE || n->data.scalar.style != YAML_PLAIN_SCALAR_STYLE)
+		return false;
+	for (size_t i = 0; i < ARRAY_LEN(nulls); i++) {
+		if (strcmp(conf_key(n), nulls[i]) == 0)
+			return true;
 	}
-	return NULL;
+	return false;
 }
 
 static enum err read_param(const struct conf_walk *w, const yaml_node_t *n,
                            const struct conf_param *p, void *field)
 {
+	/* "routes:" with every line below it commented out. */
+	if (p->type >= CONF_LIST && conf_is_null(n))
+		return count_good(w, n, p, 0);
 	switch (p->type) {
 	case CONF_LIST: return read_list(w, n, p, field);
 	case CONF_MAP:  return read_map(w, n, p, field);
@@ -276,37 +201,6 @@ static enum err read_params(const struct conf_walk *w, const yaml_node_t *map,
 
 /* ---- sections and the file */
 
-static bool listed(const char *const *names, const char *name)
-{
-	for (size_t i = 0; names != NULL && names[i] != NULL; i++) {
-		if (strcmp(names[i], name) == 0)
-			return true;
-	}
-	return false;
-}
-
-static enum err check_top(const struct conf_walk *w, const yaml_node_t *top,
-                          const struct conf_section *sections, const char *const *ignore)
-{
-	const struct conf_param *plain = NULL;
-
-	for (const struct conf_section *s = sections; s->params != NULL; s++) {
-		if (s->name == NULL)
-			plain = s->params;
-	}
-	for (yaml_node_pair_t *p = top->data.mapping.pairs.start;
-	     p < top->data.mapping.pairs.top; p++) {
-		const char *name = key_text(node_at(w, p->key));
-		bool known = listed(ignore, name) || conf_find_param(plain, name) != NULL;
-
-		for (const struct conf_section *s = sections; s->params != NULL; s++)
-			known = known || (s->name != NULL && strcmp(s->name, name) == 0);
-		if (!known)
-			return unknown_key(w, node_at(w, p->key), plain);
-	}
-	return ERR_OK;
-}
-
 static enum err read_section(const struct conf_walk *w, const yaml_node_t *top,
                              const struct conf_section *s)
 {
@@ -314,14 +208,11 @@ static enum err read_section(const struct conf_walk *w, const yaml_node_t *top,
 	enum err err;
 
 	if (map != NULL && s->name != NULL) {
+		if (conf_is_null(map))
+			return read_params(w, NULL, map, s->params, s->out);
 		if (map->type != YAML_MAPPING_NODE)
 			return conf_fault(w, map, ERR_SYNTAX, "%s wants a mapping", s->name);
-		err = check_keys(w, map);
-		for (yaml_node_pair_t *p = map->data.mapping.pairs.start;
-		     err == ERR_OK && p < map->data.mapping.pairs.top; p++) {
-			if (conf_find_param(s->params, key_text(node_at(w, p->key))) == NULL)
-				err = unknown_key(w, node_at(w, p->key), s->params);
-		}
+		err = conf_check_table(w, map, s->params);
 		if (err != ERR_OK)
 			return err;
 	}
@@ -338,9 +229,7 @@ static enum err read_tree(const struct conf_walk *w, const struct conf_section *
 		snprintf(w->why, CONF_ERR_MAX, "%s:1:1: wants a mapping of parameters", w->path);
 		return ERR_SYNTAX;
 	}
-	err = check_keys(w, top);
-	if (err == ERR_OK)
-		err = check_top(w, top, sections, ignore);
+	err = conf_check_top(w, top, sections, ignore);
 	for (const struct conf_section *s = sections; err == ERR_OK && s->params != NULL; s++)
 		err = read_section(w, top, s);
 	if (err == ERR_OK)
@@ -350,41 +239,52 @@ static enum err read_tree(const struct conf_walk *w, const struct conf_section *
 	return err;
 }
 
-static enum err parser_fault(const yaml_parser_t *parser, const char *path,
-                             char why[CONF_ERR_MAX])
+static enum err read_text(const struct buf *text, struct conf_walk *w,
+                          const struct conf_section *sections, const char *const *ignore)
 {
-	snprintf(why, CONF_ERR_MAX, "%s:%zu:%zu: %s", path, parser->problem_mark.line + 1,
-	         parser->problem_mark.column + 1,
-	         parser->problem != NULL ? parser->problem : "not YAML");
-	return ERR_SYNTAX;
+	yaml_parser_t parser;
+	yaml_document_t doc;
+	enum err err;
+
+	if (!yaml_parser_initialize(&parser)) {
+		snprintf(w->why, CONF_ERR_MAX, "%s: out of memory", w->path);
+		return ERR_IO;
+	}
+	yaml_parser_set_input_string(&parser, (const unsigned char *)buf_str(text), text->len);
+	if (yaml_parser_load(&parser, &doc)) {
+		w->doc = &doc;
+		err = read_tree(w, sections, ignore);
+		yaml_document_delete(&doc);
+	} else {
+		err = conf_parser_fault(&parser, w->path, w->why);
+	}
+	yaml_parser_delete(&parser);
+	return err;
+}
+
+/* Names and texts of the file stand in why: it must stay one printable line. */
+static void make_printable(char *why)
+{
+	for (; *why != '\0'; why++) {
+		if ((unsigned char)*why < ' ' || *why == 0x7f)
+			*why = '?';
+	}
 }
 
 enum err conf_load(const char *path, const struct conf_section *sections,
                    const char *const *ignore, char why[CONF_ERR_MAX])
 {
-	FILE *f = fopen(path, "re");
-	yaml_document_t doc;
-	struct conf_walk w = { .path = path, .doc = &doc, .why = why };
-	yaml_parser_t parser;
-	enum err err;
+	struct conf_walk w = { .path = path, .why = why };
+	struct buf text = BUF_INIT;
+	enum err err = conf_file_read(path, &text, why);
 
-	if (f == NULL) {
-		snprintf(why, CONF_ERR_MAX, "%s: %s", path, strerror(errno));
-		return errno == ENOENT ? ERR_NOENT : ERR_IO;
-	}
-	if (!yaml_parser_initialize(&parser)) {
-		fclose(f);
-		return ERR_IO;
-	}
-	yaml_parser_set_input_file(&parser, f);
-	if (yaml_parser_load(&parser, &doc)) {
-		err = read_tree(&w, sections, ignore);
-		yaml_document_delete(&doc);
-	} else {
-		err = parser_fault(&parser, path, why);
-	}
-	yaml_parser_delete(&parser);
-	fclose(f);
+	if (err == ERR_OK)
+		err = conf_file_scan(&text, path, why);
+	if (err == ERR_OK)
+		err = read_text(&text, &w, sections, ignore);
+	if (err != ERR_OK)
+		make_printable(why);
+	buf_free(&text);
 	return err;
 }
 
@@ -428,7 +328,16 @@ void conf_free(const struct conf_param *params, void *out)
 		case CONF_ROWS:
 			free_rows(p, field);
 			break;
-		default:
+		case CONF_BOOL:
+			*(bool *)field = false;
+			break;
+		case CONF_WORD:
+			*(int *)field = 0;
+			break;
+		case CONF_NUMBER:
+		case CONF_SIZE:
+		case CONF_DURATION:
+			*(uint64_t *)field = 0;
 			break;
 		}
 	}

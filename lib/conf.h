@@ -3,7 +3,9 @@
  * Every parameter is one row: name, type, bounds, default, a line of help.
  * conf_load() fills a struct from a section of the file; unknown keys, wrong
  * types and values outside the bounds are refused as "FILE:LINE:COLUMN: what",
- * the first error only.  Nothing is half-applied: on error out is untouched.
+ * the first error only.  Nothing is half-applied: on error out is zeroed again.
+ * Of YAML, anchors, aliases, tags and a second document are refused; a key with
+ * nothing after it (or null, ~) is empty text, an empty list or an empty section.
  *
  * Values: durations "250ms" "2s" "5min" "4h" "5d" (stored as ms in uint64_t),
  * sizes "64KiB" "10MiB" "1GiB" or plain bytes (uint64_t), numbers (uint64_t),
@@ -34,7 +36,8 @@ struct conf_param {
 	const char *name;      /* NULL ends a table */
 	enum conf_type type;
 	size_t      offset;    /* of the field in the section's struct */
-	const char *def;       /* default as written in the file; NULL: must be given */
+	const char *def;       /* default as written in the file; "" for an empty list, map, rows
+	                        * or text (whatever min says); NULL: must be given */
 	uint64_t    min, max;  /* numbers, sizes, durations (ms), length of text, count of lists */
 	const char *help;      /* one line, for the manual and `--help-config` */
 	const char *const *words;       /* CONF_WORD: NULL-ended */

@@ -156,11 +156,13 @@ static void print_words(char *out, size_t len, const struct conf_param *p)
 enum err conf_value_read(const struct conf_walk *w, const yaml_node_t *n,
                          const struct conf_param *p, void *field)
 {
-	const char *text = (const char *)n->data.scalar.value;
-	enum err err = strlen(text) == n->data.scalar.length ? parse_value(p, text, field)
-	                                                     : ERR_SYNTAX;
+	const char *text = conf_is_null(n) ? "" : (const char *)n->data.scalar.value;
 	char want[256];
+	enum err err;
 
+	if (strlen((const char *)n->data.scalar.value) != n->data.scalar.length)
+		return conf_fault(w, n, ERR_SYNTAX, "%s holds a NUL", p->name);
+	err = parse_value(p, text, field);
 	if (err == ERR_OK)
 		return ERR_OK;
 	if (p->type == CONF_WORD)
@@ -179,8 +181,11 @@ enum err conf_value_read(const struct conf_walk *w, const yaml_node_t *n,
 
 void conf_value_default(const struct conf_param *p, void *field)
 {
-	if (p->type >= CONF_LIST)
-		return; /* empty, as the zeroed struct is */
+	if (p->type >= CONF_LIST) {
+		if (p->def[0] != '\0')
+			die_bug("the default of a list can only be empty");
+		return; /* as the zeroed struct is */
+	}
 	if (p->type == CONF_TEXT)
 		*(char **)field = xstrdup(p->def); /* may be shorter than min: "" is "none" */
 	else if (parse_value(p, p->def, field) != ERR_OK)
