@@ -85,6 +85,7 @@ struct job {
 	struct dest *dest;
 	uint64_t     checked_ms;    /* wall: when policy last said yes to its recipients */
 	enum job_state state;
+	bool         asked;         /* policy said yes in this attempt */
 	uint16_t     n;
 	uint16_t     rcpt[];        /* indexes into part->rcpt */
 };

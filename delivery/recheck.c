@@ -8,12 +8,16 @@
 #include "proto/smtp_addr.h"
 #include "proto/verdict.h"
 
+#define YES_HOLDS_MS 30000 /* at least: a job that was asked about is sent or asked again after */
+
 bool recheck_is_due(const struct delivery *d, const struct job *j)
 {
-	uint64_t now = clock_wall_ms();
+	uint64_t now = clock_wall_ms(), age = d->conf->recheck_age_ms;
 
+	if (j->asked && age < YES_HOLDS_MS)
+		age = YES_HOLDS_MS;
 	return j->part->account[0] != '\0' &&
-	       (now < j->checked_ms || now - j->checked_ms > d->conf->recheck_age_ms);
+	       (now < j->checked_ms || now - j->checked_ms >= age);
 }
 
 static void suppress(struct delivery *d, struct part *p, struct dest *dest,
@@ -98,6 +102,7 @@ static void on_recheck(enum err err, const Holdfast__Frame *frame, struct blob *
 	for (unsigned i = 0; i < j->n; i++)
 		some |= verdict_text(a->rcpt[i]->class_) == NULL;
 	j->checked_ms = clock_wall_ms();
+	j->asked = true;
 	split(d, j, a);
 	if (some && !d->draining)
 		pool_push(d->pool, j);

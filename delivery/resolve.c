@@ -420,32 +420,42 @@ static enum err set_forwarder(struct ub_ctx *ub, const char *forwarder)
 	struct route_target t;
 	char at[300];
 
-	if (*forwarder == '\0')
-		return ub_ctx_resolvconf(ub, NULL) == 0 ? ERR_OK : ERR_IO;
+	if (*forwarder == '\0') {
+		if (ub_ctx_resolvconf(ub, NULL) != 0)
+			log_warn("resolver", LOGS("why", "no name server in /etc/resolv.conf: "
+			                          "asking the root servers"));
+		return ERR_OK;
+	}
 	if (route_parse(forwarder, 53, &t) != ERR_OK)
 		return ERR_SYNTAX;
 	snprintf(at, sizeof(at), "%s@%u", t.host, t.port);
 	return ub_ctx_set_fwd(ub, at) == 0 ? ERR_OK : ERR_SYNTAX;
 }
 
-/* libunbound answers some zones by itself, which would hide what a forwarder says. */
 static struct ub_ctx *context_new(void)
 {
-	static const char *const zones[] = { "test.", "invalid.", "localhost.", "onion." };
 	struct ub_ctx *ub = ub_ctx_create();
 
 	if (ub == NULL)
 		return NULL;
-	ub_ctx_set_option(ub, "do-not-query-localhost:", "no");
-	ub_ctx_set_option(ub, "outgoing-range:", "1024");
-	ub_ctx_set_option(ub, "num-queries-per-thread:", "512");
-	for (size_t i = 0; i < ARRAY_LEN(zones); i++)
-		ub_ctx_zone_remove(ub, zones[i]);
 	if (ub_ctx_async(ub, 1) != 0) {
 		ub_ctx_delete(ub);
 		return NULL;
 	}
+	ub_ctx_set_option(ub, "do-not-query-localhost:", "no");
+	ub_ctx_set_option(ub, "outgoing-range:", "1024");
+	ub_ctx_set_option(ub, "num-queries-per-thread:", "512");
 	return ub;
+}
+
+/* libunbound answers some zones by itself, which would hide what a forwarder says.
+ * To be called last: it ends the configuration. */
+static void unhide_zones(struct ub_ctx *ub)
+{
+	static const char *const zones[] = { "test.", "invalid.", "localhost.", "onion." };
+
+	for (size_t i = 0; i < ARRAY_LEN(zones); i++)
+		ub_ctx_zone_remove(ub, zones[i]);
 }
 
 enum err resolver_open(uv_loop_t *loop, const struct resolve_conf *conf, struct resolver **out)
@@ -460,6 +470,7 @@ enum err resolver_open(uv_loop_t *loop, const struct resolve_conf *conf, struct 
 			ub_ctx_delete(ub);
 		return err;
 	}
+	unhide_zones(ub);
 	r = xcalloc(1, sizeof(*r));
 	r->ub = ub;
 	r->loop = loop;

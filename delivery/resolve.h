@@ -43,7 +43,7 @@ typedef void resolve_done_fn(void *owner, uint64_t id, const struct resolution *
 struct resolver;
 
 struct resolve_conf {
-	const char *forwarder;  /* "host:port", empty: the system's */
+	const char *forwarder;  /* "host:port"; empty: those of /etc/resolv.conf, or the roots */
 	uint64_t wait_ms;
 	bool allow_private;     /* MX may point to loopback, private and link-local addresses */
 };
