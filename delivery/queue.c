@@ -258,8 +258,11 @@ static void load(struct scan *s, const uint8_t key[DUE_KEY])
 
 static void lag(struct queue *q, struct dest *d, const uint8_t key[DUE_KEY])
 {
-	if (d->lagging)
+	if (d->lagging) {
+		if (memcmp(key, d->lagging_from, DUE_KEY) < 0)
+			memcpy(d->lagging_from, key, DUE_KEY); /* the common cursor was pulled back */
 		return;
+	}
 	d->lagging = true;
 	memcpy(d->lagging_from, key, DUE_KEY);
 	TAILQ_INSERT_TAIL(&q->lagging, d, lagging_link);
