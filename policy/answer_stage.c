@@ -157,6 +157,7 @@ void answer_recheck(void *state, const struct bus_from *from, const Holdfast__Fr
 		return;
 	}
 	id = later_new(p, from, &l);
+	holdfast__verdict__init(&l->verdict);
 	account_verdict(a, clock_wall_ms(), p->conf.quota_defer_ms, &l->verdict);
 	if (l->verdict.cannot >= HOLDFAST__CANNOT_SEND__CANNOT_QUOTA_SOON && a != NULL && a->exists)
 		l->verdict.class_ = HOLDFAST__VERDICT_CLASS__VERDICT_OK; /* it was counted when accepted */
