@@ -85,7 +85,8 @@ static void gather_event(void *arg, const Holdfast__Event *ev)
 
 	if (ev->account.len >= sizeof(account))
 		return;
-	memcpy(account, ev->account.data, ev->account.len);
+	if (ev->account.len > 0)
+		memcpy(account, ev->account.data, ev->account.len);
 	account[ev->account.len] = '\0';
 	if (!wanted(g, account))
 		return;

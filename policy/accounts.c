@@ -11,9 +11,10 @@
 
 struct account *accounts_find(const struct policy *p, ProtobufCBinaryData name)
 {
+	const void *key = name.len > 0 ? (const void *)name.data : ""; /* empty bytes are NULL */
 	struct account *a;
 
-	HASH_FIND(hh, p->accounts, name.data, name.len, a);
+	HASH_FIND(hh, p->accounts, key, name.len, a);
 	return a;
 }
 
@@ -21,7 +22,8 @@ static struct account *account_new(struct policy *p, ProtobufCBinaryData name)
 {
 	struct account *a = xcalloc(1, sizeof(*a));
 
-	memcpy(a->name, name.data, name.len);
+	if (name.len > 0)
+		memcpy(a->name, name.data, name.len);
 	a->soft_limit = (unsigned)p->conf.soft_limit;
 	HASH_ADD(hh, p->accounts, name, name.len, a);
 	return a;
