@@ -50,6 +50,7 @@ static const struct cli_command commands[] = {
 	  "rejected + cancelled + held + queued.\nWhile mail flows the figures are taken again until they "
 	  "balance, for at most\n--wait (10s).  Exit 1 when they do not.", cmd_ledger },
 	{ "trace", "ID", "What every stage knows of a message.", cmd_trace },
+	{ "config check", "", "Would every stage start from this configuration?", cmd_config_check },
 	{ NULL, NULL, NULL, NULL },
 };
 

@@ -61,5 +61,6 @@ int cmd_block_show(struct cli *c, int argc, char **argv);
 int cmd_queue(struct cli *c, int argc, char **argv);
 int cmd_ledger(struct cli *c, int argc, char **argv);
 int cmd_trace(struct cli *c, int argc, char **argv);
+int cmd_config_check(struct cli *c, int argc, char **argv);
 
 #endif
