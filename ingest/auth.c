@@ -96,7 +96,7 @@ static void job_over(struct ingest *in, struct job *j, bool ok, const char *repl
 
 	memcpy(account, j->account, sizeof(account));
 	if (!ok) {
-		metric_add(in->stage->metrics, M_AUTH_FAILURES, 1);
+		metric_add(in->stage->metrics, M_AUTH_FAILURES, reply == NULL);
 		log_info("auth-failed", LOGS("login", j->login.login),
 		         LOGS("why", reply ? "no answer" : "credentials"));
 	}

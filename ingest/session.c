@@ -106,7 +106,9 @@ static void settle(struct session *s, bool heard)
 		buf_reset(out);
 		return;
 	}
-	if (out->len > 0) {
+	/* While a question is open the client has sent the command behind it: it does not
+	 * wait for these replies yet, and they leave together. */
+	if (out->len > 0 && !smtp_server_asking(s->smtp)) {
 		stream_write(s->stream, out->data, out->len);
 		buf_reset(out);
 	}

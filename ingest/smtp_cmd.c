@@ -11,6 +11,7 @@
 #include <strings.h>
 #include "proto/smtp_reply.h"
 
+#define RESERVE_MAX (64 << 10) /* room made for a message before its first byte comes */
 #define ANY (PH_NEW | PH_READY | PH_MAIL | PH_RCPT)
 
 enum { ARG_NONE = 1, ARG_SOME = 2 };
@@ -269,6 +270,7 @@ static void cmd_mail(struct smtp_server *s, const char *arg, size_t n)
 		return;
 	s->n_asked = s->n_ok = 0;
 	s->eight_bit = m.eight_bit;
+	s->size_said = m.size;
 	s->ev->mail(s->owner, smtp_question(s, WAIT_MAIL), &m);
 }
 
@@ -306,6 +308,7 @@ static void cmd_data(struct smtp_server *s, const char *arg, size_t n)
 	s->over = false;
 	buf_reset(&s->msg);
 	s->ev->begin(s->owner, &s->msg);
+	(void)buf_room(&s->msg, s->size_said < RESERVE_MAX ? s->size_said + 1 : RESERVE_MAX);
 	s->msg_max = s->msg.len + s->conf->max_size;
 	buf_adds(smtp_reply_to(s), "354 End data with <CR><LF>.<CR><LF>\r\n");
 }

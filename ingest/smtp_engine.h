@@ -49,6 +49,7 @@ struct smtp_server {
 	struct smtp_data_in din;
 	struct buf msg;
 	size_t msg_max;
+	uint64_t size_said; /* SIZE= */
 	bool over, eight_bit;
 };
 
