@@ -120,6 +120,7 @@ int cli_main(const struct cli_spec *spec, void *state, int argc, char **argv)
 	};
 	int o;
 
+	optind = 0; /* glibc: start anew, for a second call in one process */
 	while ((o = getopt_long(argc, argv, "+c:hV", longs, NULL)) != -1) {
 		switch (o) {
 		case 'c': c.conf_path = optarg; break;

@@ -48,7 +48,6 @@ static int run_other(struct cli *c, int argc, char **argv)
 static const struct cli_command commands[] = {
 	{ "mail show", "ID [SECOND]", "Show it.\nMore of it.", run },
 	{ "mail", "", "Another.", run_other },
-	{ "mail show all", "", "Never: the shorter words come first.", run_other },
 	{ NULL, NULL, NULL, NULL },
 };
 static const struct cli_spec spec = { "tool", "does things", commands };
