@@ -138,36 +138,56 @@ static void on_poll(uv_poll_t *p, int status, int events)
 	turn(p->data);
 }
 
-static enum err parse_loopback(const char *text, struct sockaddr_storage *out)
+static bool parse_port(const char *text, uint16_t *out)
+{
+	size_t n = strspn(text, "0123456789");
+	unsigned long port;
+
+	if (n == 0 || n > 5 || text[n] != '\0')
+		return false;
+	port = strtoul(text, NULL, 10);
+	*out = htons((uint16_t)port);
+	return port > 0 && port <= 65535;
+}
+
+static bool parse_host(const char *host, bool six, struct sockaddr_storage *out)
 {
 	struct sockaddr_in *in4 = (struct sockaddr_in *)out;
 	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)out;
+
+	out->ss_family = six ? AF_INET6 : AF_INET;
+	if (six)
+		return inet_pton(AF_INET6, host, &in6->sin6_addr) == 1
+		    && IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr);
+	return inet_pton(AF_INET, host, &in4->sin_addr) == 1
+	    && ntohl(in4->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+}
+
+static enum err parse_loopback(const char *text, struct sockaddr_storage *out)
+{
 	const char *colon = strrchr(text, ':');
 	bool six = text[0] == '[';
-	char host[64], *end;
-	unsigned long port;
+	char host[INET6_ADDRSTRLEN];
+	uint16_t port;
 	size_t len;
 
-	if (colon == NULL || colon[1] == '\0')
+	if (colon == NULL || !parse_port(colon + 1, &port))
 		return ERR_SYNTAX;
-	port = strtoul(colon + 1, &end, 10);
-	len = (size_t)(colon - text);
-	if (*end != '\0' || port > 65535 || len >= sizeof(host) || (six && colon[-1] != ']'))
+	if (six && colon[-1] != ']')
 		return ERR_SYNTAX;
-	snprintf(host, sizeof(host), "%.*s", (int)(six ? len - 2 : len), text + six);
+	len = (size_t)(colon - text) - (six ? 2 : 0);
+	if (len >= sizeof(host))
+		return ERR_SYNTAX;
+	memcpy(host, text + six, len);
+	host[len] = '\0';
 	memset(out, 0, sizeof(*out));
-	if (six) {
-		in6->sin6_family = AF_INET6;
-		in6->sin6_port = htons((uint16_t)port);
-		if (inet_pton(AF_INET6, host, &in6->sin6_addr) != 1)
-			return ERR_SYNTAX;
-		return IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr) ? ERR_OK : ERR_SYNTAX;
-	}
-	in4->sin_family = AF_INET;
-	in4->sin_port = htons((uint16_t)port);
-	if (inet_pton(AF_INET, host, &in4->sin_addr) != 1)
+	if (!parse_host(host, six, out))
 		return ERR_SYNTAX;
-	return (ntohl(in4->sin_addr.s_addr) >> 24) == IN_LOOPBACKNET ? ERR_OK : ERR_SYNTAX;
+	if (six)
+		((struct sockaddr_in6 *)out)->sin6_port = port;
+	else
+		((struct sockaddr_in *)out)->sin_port = port;
+	return ERR_OK;
 }
 
 static void log_daemon(void *arg, const char *fmt, va_list ap)

@@ -1,15 +1,20 @@
 /* lib/metrics.c - series in arrays, rendered as Prometheus text
  *
- * One array of doubles a metric, one cell a label value; a histogram adds its
- * buckets.  Nothing here allocates after metric_set_new().
+ * One array of cells a metric, one cell a label value; a histogram's cell is
+ * longer by its buckets.  Adding never allocates; a name declared twice is a bug,
+ * since its series would have to stand together.
  */
 #include "lib/metrics.h"
 
 #include <assert.h>
 #include <inttypes.h>
 #include <math.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
+#include "lib/log.h"
 #include "lib/mem.h"
 
 enum { BUCKET_LOW = -14, BUCKET_HIGH = 14, N_BUCKETS = BUCKET_HIGH - BUCKET_LOW + 1 };
@@ -74,8 +79,23 @@ void metrics_free(struct metrics **mp)
 	*mp = NULL;
 }
 
+static bool declared(const struct metrics *m, const char *name)
+{
+	const struct metric_set *s;
+
+	TAILQ_FOREACH(s, &m->sets, link) {
+		for (unsigned i = 0; i < s->n; i++) {
+			if (strcmp(s->defs[i].name, name) == 0)
+				return true;
+		}
+	}
+	return false;
+}
+
 static void metric_init(struct metric *me, const struct metric_def *d)
 {
+	if (d->kind == METRIC_HISTOGRAM && d->label != NULL)
+		die_bug("a histogram has no label");
 	me->n_series = 1;
 	if (d->label != NULL) {
 		me->n_series = 0;
@@ -96,8 +116,11 @@ struct metric_set *metric_set_new(struct metrics *m, const struct metric_def *de
 	while (defs[s->n].name != NULL)
 		s->n++;
 	s->metric = xcalloc(s->n, sizeof(*s->metric));
-	for (unsigned i = 0; i < s->n; i++)
+	for (unsigned i = 0; i < s->n; i++) {
+		if (declared(m, defs[i].name))
+			die_bug("a metric is declared twice");
 		metric_init(&s->metric[i], &defs[i]);
+	}
 	TAILQ_INSERT_TAIL(&m->sets, s, link);
 	return s;
 }
@@ -138,6 +161,8 @@ static unsigned bucket_of(double v)
 
 	if (!(v > 0))
 		return 0;
+	if (isinf(v))
+		return N_BUCKETS; /* frexp() leaves exp unset */
 	frac = frexp(v, &exp); /* v = frac * 2^exp, frac in [0.5, 1) */
 	if (frac == 0.5)
 		exp--;
@@ -152,6 +177,8 @@ void metric_observe(struct metric_set *s, unsigned idx, double v)
 	unsigned b = bucket_of(v);
 
 	assert(s->defs[idx].kind == METRIC_HISTOGRAM);
+	if (isnan(v))
+		return; /* one of these would spoil the sum for good */
 	se->count++;
 	se->sum += v;
 	if (b < N_BUCKETS)
@@ -165,20 +192,23 @@ uint64_t metric_value(const struct metric_set *s, unsigned idx)
 	for (unsigned i = 0; i < s->metric[idx].n_series; i++) {
 		const struct series *se = series_at(s, idx, i);
 
-		sum += s->defs[idx].kind == METRIC_GAUGE ? (uint64_t)se->gauge : se->count;
+		if (s->defs[idx].kind != METRIC_GAUGE)
+			sum += se->count;
+		else if (se->gauge >= 1 && se->gauge < 0x1p63)
+			sum += (uint64_t)se->gauge;
 	}
 	return sum;
 }
 
-/* HELP text and label values: backslash, newline and (in labels) quote are escaped. */
-static void add_escaped(struct buf *out, const char *text)
+/* Of HELP texts backslash and newline are escaped, of label values the quote too. */
+static void add_escaped(struct buf *out, const char *text, bool label)
 {
 	for (; *text != '\0'; text++) {
 		if (*text == '\n') {
 			buf_adds(out, "\\n");
 			continue;
 		}
-		if (*text == '\\' || *text == '"')
+		if (*text == '\\' || (label && *text == '"'))
 			buf_addc(out, '\\');
 		buf_addc(out, *text);
 	}
@@ -189,14 +219,29 @@ static void add_name(struct buf *out, const struct metrics *m, const struct metr
                      unsigned label, const char *suffix)
 {
 	buf_addf(out, "holdfast_%s%s{stage=\"", d->name, suffix);
-	add_escaped(out, m->stage);
+	add_escaped(out, m->stage, true);
 	buf_adds(out, "\",instance=\"");
-	add_escaped(out, m->instance);
+	add_escaped(out, m->instance, true);
 	if (d->label != NULL) {
 		buf_addf(out, "\",%s=\"", d->label);
-		add_escaped(out, d->label_values[label]);
+		add_escaped(out, d->label_values[label], true);
 	}
 	buf_addc(out, '"');
+}
+
+/* The shortest of two ways to write v that reads back as v. */
+static void add_double(struct buf *out, double v)
+{
+	char text[40];
+
+	if (isnan(v) || isinf(v)) {
+		buf_adds(out, isnan(v) ? "NaN" : v > 0 ? "+Inf" : "-Inf");
+		return;
+	}
+	snprintf(text, sizeof(text), "%.15g", v);
+	if (strtod(text, NULL) != v)
+		snprintf(text, sizeof(text), "%.17g", v);
+	buf_adds(out, text);
 }
 
 static void render_histogram(struct buf *out, const struct metrics *m,
@@ -212,7 +257,9 @@ static void render_histogram(struct buf *out, const struct metrics *m,
 	add_name(out, m, d, 0, "_bucket");
 	buf_addf(out, ",le=\"+Inf\"} %" PRIu64 "\n", se->count);
 	add_name(out, m, d, 0, "_sum");
-	buf_addf(out, "} %.17g\n", se->sum);
+	buf_adds(out, "} ");
+	add_double(out, se->sum);
+	buf_addc(out, '\n');
 	add_name(out, m, d, 0, "_count");
 	buf_addf(out, "} %" PRIu64 "\n", se->count);
 }
@@ -224,7 +271,7 @@ static void render_metric(struct buf *out, const struct metrics *m, const struct
 	const struct metric_def *d = &s->defs[idx];
 
 	buf_addf(out, "# HELP holdfast_%s ", d->name);
-	add_escaped(out, d->help);
+	add_escaped(out, d->help, false);
 	buf_addf(out, "\n# TYPE holdfast_%s %s\n", d->name, kinds[d->kind]);
 	for (unsigned i = 0; i < s->metric[idx].n_series; i++) {
 		const struct series *se = series_at(s, idx, i);
@@ -234,10 +281,12 @@ static void render_metric(struct buf *out, const struct metrics *m, const struct
 			continue;
 		}
 		add_name(out, m, d, i, "");
+		buf_adds(out, "} ");
 		if (d->kind == METRIC_GAUGE)
-			buf_addf(out, "} %.17g\n", se->gauge);
+			add_double(out, se->gauge);
 		else
-			buf_addf(out, "} %" PRIu64 "\n", se->count);
+			buf_addf(out, "%" PRIu64, se->count);
+		buf_addc(out, '\n');
 	}
 }
 

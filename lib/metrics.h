@@ -1,8 +1,8 @@
 /* lib/metrics.h - counters, gauges and histograms, served as Prometheus text
  *
  * A module declares its metrics as a table and keeps the set it gets; adding
- * is one array access.  Names get the prefix "holdfast_" and the label
- * instance="..."; units and _total follow Prometheus' conventions.
+ * is one array access.  Names get the prefix "holdfast_" and the labels
+ * stage="..." and instance="..."; units and _total follow Prometheus' conventions.
  * One thread (the loop's).
  */
 #ifndef LIB_METRICS_H

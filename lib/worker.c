@@ -18,8 +18,10 @@
 #include "lib/http.h"
 #include "lib/log.h"
 #include "lib/mem.h"
+#include "lib/worker_stat.h"
 
-enum { TICK_MS = 100, N_SIGNALS = 3 };
+/* LAST_TURNS_MS: a stream sends its last bytes in less (lib/stream.c). */
+enum { TICK_MS = 100, N_SIGNALS = 3, LAST_TURNS_MS = 20000 };
 
 struct life {
 	struct worker w;            /* what parts see */
@@ -27,12 +29,14 @@ struct life {
 	const char *conf_path, *instance;
 	bool check_only;
 	struct common_conf common;
-	void *conf, *old_conf;      /* old_conf: what the parts had before the last reload */
+	void *first_conf, *conf;    /* the one parts were opened with lives as long as we do */
 	uv_loop_t loop;
 	uv_signal_t signals[N_SIGNALS];
 	uv_timer_t tick;
 	uv_prepare_t flush;
 	struct http *http;
+	struct metric_set *stat;
+	uint64_t watchdog_ms, watchdog_due; /* of the supervisor; 0: it has none */
 	unsigned opened;            /* parts that are open */
 	uint64_t drain_until;
 	int exit_code;
@@ -54,6 +58,8 @@ static bool open_parts(struct life *l)
 
 		if (err != ERR_OK) {
 			log_error("start_failed", LOGS("part", p->name), LOGE(err));
+			if (l->exit_code != EX_OK)
+				return false;
 			l->exit_code = err == ERR_SYNTAX || err == ERR_RANGE ? EX_CONFIG
 			                                                     : EX_UNAVAILABLE;
 			return false;
@@ -96,6 +102,7 @@ static void source_metrics(void *arg, struct buf *out)
 		if (p->collect != NULL)
 			p->collect(p->arg);
 	}
+	worker_stat_collect(l->stat, &l->loop);
 	metrics_render(l->w.metrics, out);
 }
 
@@ -179,25 +186,16 @@ static enum err load(struct life *l, void *conf, struct common_conf *common,
 	return worker_conf_load(l->conf_path, l->spec->stage, l->spec->params, conf, common, why);
 }
 
-static void reload(struct life *l)
+static void tell_reloading(void)
 {
-	char why[CONF_ERR_MAX];
-	struct common_conf common = { 0 };
-	void *conf = xcalloc(1, l->spec->conf_size);
+	(void)sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu",
+	                 (unsigned long long)clock_mono_us());
+}
 
-	if (load(l, conf, &common, why) != ERR_OK) {
-		log_error("reload_refused", LOGS("reason", why));
-		xfree(conf);
-		return;
-	}
-	/* Of the common part only the log level can change while we run. */
-	log_set_level((enum log_level)common.log_level);
-	conf_free(common_params, &common);
-	if (l->old_conf != NULL) {
-		conf_free(l->spec->params, l->old_conf);
-		xfree(l->old_conf);
-	}
-	l->old_conf = l->conf;
+static void apply_conf(struct life *l, void *conf)
+{
+	void *old = l->conf;
+
 	l->conf = l->w.conf = conf;
 	for (unsigned i = 0; i < l->opened; i++) {
 		const struct worker_part *p = &l->spec->parts[i];
@@ -205,7 +203,33 @@ static void reload(struct life *l)
 		if (p->reload != NULL)
 			p->reload(p->arg, conf);
 	}
-	log_info("reloaded", LOGS("file", l->conf_path));
+	if (old == l->first_conf)
+		return; /* parts that do not reload still look at it */
+	conf_free(l->spec->params, old);
+	xfree(old);
+}
+
+static void reload(struct life *l)
+{
+	char why[CONF_ERR_MAX];
+	struct common_conf common = { 0 };
+	void *conf = xcalloc(1, l->spec->conf_size);
+	enum err err;
+
+	tell_reloading();
+	err = load(l, conf, &common, why);
+	if (err == ERR_OK) {
+		/* Of the common part only the log level can change while we run. */
+		log_set_level((enum log_level)common.log_level);
+		conf_free(common_params, &common);
+		apply_conf(l, conf);
+		log_info("reloaded", LOGS("file", l->conf_path));
+	} else {
+		log_error("reload_refused", LOGS("reason", why));
+		xfree(conf);
+	}
+	worker_stat_reloaded(l->stat, err == ERR_OK);
+	(void)sd_notify(0, "READY=1");
 }
 
 /* ---- the loop's own handles ---- */
@@ -214,10 +238,20 @@ static void on_signal(uv_signal_t *s, int number)
 {
 	struct life *l = s->data;
 
-	if (number == SIGHUP)
+	if (number == SIGHUP && l->w.draining)
+		log_warn("reload_refused", LOGS("reason", "draining"));
+	else if (number == SIGHUP)
 		reload(l);
 	else
 		start_drain(l, number == SIGTERM ? "SIGTERM" : "SIGINT");
+}
+
+static void tell_alive(struct life *l)
+{
+	if (l->watchdog_ms == 0 || uv_now(&l->loop) < l->watchdog_due)
+		return;
+	l->watchdog_due = uv_now(&l->loop) + l->watchdog_ms / 2;
+	(void)sd_notify(0, "WATCHDOG=1");
 }
 
 static void on_tick(uv_timer_t *t)
@@ -231,12 +265,22 @@ static void on_tick(uv_timer_t *t)
 		if (p->tick != NULL)
 			p->tick(p->arg, now);
 	}
-	check_drained(l);
+	tell_alive(l);
 }
 
+/* The last thing before the loop waits. */
 static void on_prepare(uv_prepare_t *p)
 {
+	check_drained(p->data);
 	log_flush();
+}
+
+/* libuv says no only where the system has no descriptor or memory left. */
+static void need(int rc, const char *what)
+{
+	if (rc != 0)
+		log_fatal(EX_OSERR, "loop_failed",
+		          LOG_PAIRS(LOGS("what", what), LOGS("reason", uv_strerror(rc))));
 }
 
 static void open_handles(struct life *l)
@@ -244,24 +288,61 @@ static void open_handles(struct life *l)
 	static const int numbers[N_SIGNALS] = { SIGTERM, SIGINT, SIGHUP };
 
 	for (int i = 0; i < N_SIGNALS; i++) {
-		uv_signal_init(&l->loop, &l->signals[i]);
+		need(uv_signal_init(&l->loop, &l->signals[i]), "signal");
 		l->signals[i].data = l;
-		uv_signal_start(&l->signals[i], on_signal, numbers[i]);
+		need(uv_signal_start(&l->signals[i], on_signal, numbers[i]), "signal");
 	}
-	uv_timer_init(&l->loop, &l->tick);
+	need(uv_timer_init(&l->loop, &l->tick), "timer");
 	l->tick.data = l;
-	uv_timer_start(&l->tick, on_tick, TICK_MS, TICK_MS);
-	uv_prepare_init(&l->loop, &l->flush);
-	uv_prepare_start(&l->flush, on_prepare);
+	need(uv_timer_start(&l->tick, on_tick, TICK_MS, TICK_MS), "timer");
+	need(uv_prepare_init(&l->loop, &l->flush), "prepare");
+	l->flush.data = l;
+	need(uv_prepare_start(&l->flush, on_prepare), "prepare");
 }
 
-static void close_handles(struct life *l)
+static void open_loop(struct life *l)
 {
+	need(uv_loop_init(&l->loop), "loop");
+	need(uv_loop_configure(&l->loop, UV_METRICS_IDLE_TIME), "loop");
+	l->w.loop = &l->loop;
+	l->w.metrics = metrics_new(l->spec->stage, l->w.self->name);
+	l->stat = worker_stat_new(l->w.metrics);
+	open_handles(l);
+}
+
+static void name_handle(uv_handle_t *h, void *arg)
+{
+	if (!uv_is_closing(h) && h != arg)
+		log_error("handle_left", LOGS("type", uv_handle_type_name(h->type)));
+}
+
+static void on_last_turns(uv_timer_t *t)
+{
+	uv_walk(t->loop, name_handle, t);
+	die_bug("handles left in the loop");
+}
+
+/* Our own handles last: a part may need the tick no longer, but its handles the turns.
+ * The timer holds nobody up; it only fires when the loop does not become empty. */
+static void close_loop(struct life *l)
+{
+	uv_timer_t watch;
+
 	for (int i = 0; i < N_SIGNALS; i++)
 		uv_close((uv_handle_t *)&l->signals[i], NULL);
 	uv_close((uv_handle_t *)&l->tick, NULL);
 	uv_close((uv_handle_t *)&l->flush, NULL);
 	http_close(&l->http);
+	need(uv_timer_init(&l->loop, &watch), "timer");
+	need(uv_timer_start(&watch, on_last_turns, LAST_TURNS_MS, 0), "timer");
+	uv_unref((uv_handle_t *)&watch);
+	while (uv_run(&l->loop, UV_RUN_DEFAULT) != 0)
+		continue;
+	uv_close((uv_handle_t *)&watch, NULL);
+	uv_run(&l->loop, UV_RUN_DEFAULT);
+	if (uv_loop_close(&l->loop) != 0)
+		die_bug("handles left in the loop");
+	metrics_free(&l->w.metrics);
 }
 
 /* ---- a life ---- */
@@ -297,13 +378,15 @@ static bool read_conf(struct life *l)
 	char why[CONF_ERR_MAX];
 	const struct worker_instance *self;
 
-	l->conf = xcalloc(1, l->spec->conf_size);
+	l->first_conf = l->conf = xcalloc(1, l->spec->conf_size);
 	if (load(l, l->conf, &l->common, why) != ERR_OK) {
 		fprintf(stderr, "%s\n", why);
 		return false;
 	}
-	if (l->check_only)
+	if (l->check_only) {
+		printf("%s: good\n", l->conf_path);
 		return true;
+	}
 	self = find_self(l);
 	if (self == NULL || strcmp(worker_stages[self->stage], l->spec->stage) != 0) {
 		fprintf(stderr, "%s: instances: no %s named %s\n", l->conf_path, l->spec->stage,
@@ -318,9 +401,10 @@ static bool read_conf(struct life *l)
 
 static void free_conf(struct life *l)
 {
-	if (l->old_conf != NULL)
-		conf_free(l->spec->params, l->old_conf);
-	xfree(l->old_conf);
+	if (l->conf != l->first_conf) {
+		conf_free(l->spec->params, l->first_conf);
+		xfree(l->first_conf);
+	}
 	conf_free(l->spec->params, l->conf);
 	xfree(l->conf);
 	conf_free(common_params, &l->common);
@@ -334,27 +418,28 @@ static void leave_failed(struct life *l)
 	_exit(l->exit_code);
 }
 
+static void say_ready(struct life *l)
+{
+	uint64_t usec;
+
+	if (sd_watchdog_enabled(0, &usec) > 0)
+		l->watchdog_ms = usec / 1000;
+	log_info("ready", LOGS("version", HF_VERSION));
+	(void)sd_notify(0, "READY=1");
+}
+
 static void run(struct life *l)
 {
-	uv_loop_init(&l->loop);
-	l->w.loop = &l->loop;
-	l->w.metrics = metrics_new(l->spec->stage, l->w.self->name);
-	open_handles(l);
+	open_loop(l);
 	if (open_http(l) && open_parts(l)) {
-		log_info("ready", LOGS("version", HF_VERSION));
-		(void)sd_notify(0, "READY=1");
+		say_ready(l);
 		uv_run(&l->loop, UV_RUN_DEFAULT);
 		if (l->exit_code != EX_OK)
 			leave_failed(l);
 	}
 	l->w.draining = true;
 	close_parts(l);
-	close_handles(l);
-	while (uv_run(&l->loop, UV_RUN_DEFAULT) != 0)
-		continue;
-	if (uv_loop_close(&l->loop) != 0)
-		die_bug("handles left in the loop");
-	metrics_free(&l->w.metrics);
+	close_loop(l);
 	log_info("stopped", LOGI("exit", l->exit_code));
 	log_flush();
 }

@@ -5,7 +5,9 @@
  * order, says "ready" (sd_notify), runs the loop, and on SIGTERM or SIGINT
  * drains: every part's drain function, then the loop runs on until no part is
  * busy or `drain_wait` has passed, then close functions in reverse order, exit
- * 0.  SIGHUP calls the reload functions: whole or not at all.
+ * 0.  A second signal cuts the wait short: what is accepted is in custody, so
+ * that is safe, and the exit is 0 too.  SIGHUP calls the reload functions: whole
+ * or not at all.
  */
 #ifndef LIB_WORKER_H
 #define LIB_WORKER_H
@@ -46,7 +48,8 @@ struct worker {
 	uv_loop_t *loop;
 	const struct common_conf *common;
 	const struct worker_instance *self; /* row of this instance */
-	void *conf;                         /* the stage's own section, filled */
+	void *conf;                         /* the stage's own section, filled; the one that
+	                                     * parts are opened with lives to the end */
 	struct metrics *metrics;
 	bool draining;
 };
