@@ -12,45 +12,54 @@
 #include "proto/smtp_addr.h"
 
 static const struct cli_command commands[] = {
-	{ "account add", "NAME [--state STATE] [--quota-hour|-day|-month|-total N] [--soft-limit N]",
-	  "Make an account.\nSTATE is pending (the default), review or active; quotas are in recipients,\n"
+	{ "account add", "NAME [--state STATE] [--quota-hour|-day|-month|-total N] "
+	  "[--soft-limit N]",
+	  "Make an account.\n"
+	  "STATE is pending (the default), review or active; quotas are in recipients,\n"
 	  "0 for none; --soft-limit is how many soft bounces list an address (1 to 9, 3).",
 	  cmd_account_add },
 	{ "account show", "NAME", "Show one account with its usage.", cmd_account_show },
 	{ "account list", "", "Show all accounts.", cmd_account_list },
 	{ "account set", "NAME [--state STATE] [--quota-... N] [--soft-limit N] "
 	  "[--bypass-unsubscribe yes|no] [--reason TEXT]",
-	  "Change an account.\nWhat is not named stays as it is; it holds for the next command of every\n"
+	  "Change an account.\n"
+	  "What is not named stays as it is; it holds for the next command of every\n"
 	  "session.", cmd_account_set },
 	{ "account activate", "NAME", "Let an account send without review.", cmd_account_activate },
 	{ "account disable", "NAME --reason TEXT", "Stop an account: E4 at its next MAIL.",
 	  cmd_account_disable },
 	{ "credential add", "ACCOUNT LOGIN [--password-stdin]",
-	  "Give an account a login.\nThe password is asked for, or read from the first line of standard\n"
+	  "Give an account a login.\n"
+	  "The password is asked for, or read from the first line of standard\n"
 	  "input; only its SCRAM-SHA-256 keys leave this program.", cmd_credential_add },
 	{ "credential remove", "LOGIN", "Take a login away.", cmd_credential_remove },
 	{ "address allow", "ACCOUNT IP[/PREFIX]", "Let a network send for an account without AUTH.",
 	  cmd_address_allow },
 	{ "address remove", "ACCOUNT IP[/PREFIX]", "Take that back.", cmd_address_remove },
 	{ "list add", "bounce|unsubscribe ACCOUNT ADDRESS|DOMAIN [--note TEXT]",
-	  "Put an address on a list.\nA domain, or .domain for all below it, goes on the Unsubscribe list only.",
+	  "Put an address on a list.\n"
+	  "A domain, or .domain for all below it, goes on the Unsubscribe list only.",
 	  cmd_list_add },
 	{ "list remove", "bounce|unsubscribe ACCOUNT ADDRESS|DOMAIN [--reason TEXT]",
 	  "Take an address off a list; its history stays.", cmd_list_remove },
 	{ "list show", "bounce|unsubscribe ACCOUNT [ADDRESS|DOMAIN] [--history]",
 	  "Show a list, or one address with its evidence.", cmd_list_show },
 	{ "block add", "ADDRESS [--owner] [--note TEXT]",
-	  "Block an address for every account.\n--owner: its owner asked (else: it does not exist).",
+	  "Block an address for every account.\n"
+	  "--owner: its owner asked (else: it does not exist).",
 	  cmd_block_add },
 	{ "block remove", "ADDRESS [--reason TEXT]", "Lift the block.", cmd_block_remove },
 	{ "block show", "[ADDRESS] [--history]", "Show the system-wide list.", cmd_block_show },
 	{ "queue", "", "Depth and oldest mail of every stage and instance.", cmd_queue },
 	{ "ledger", "[ACCOUNT] [--wait DURATION]",
-	  "Add up accepted mail over all stages.\naccepted = delivered + bounced + expired + suppressed + "
-	  "rejected + cancelled + held + queued.\nWhile mail flows the figures are taken again until they "
+	  "Add up accepted mail over all stages.\n"
+	  "accepted = delivered + bounced + expired + suppressed + "
+	  "rejected + cancelled + held + queued.\n"
+	  "While mail flows the figures are taken again until they "
 	  "balance, for at most\n--wait (10s).  Exit 1 when they do not.", cmd_ledger },
 	{ "trace", "ID", "What every stage knows of a message.", cmd_trace },
-	{ "config check", "", "Would every stage start from this configuration?", cmd_config_check },
+	{ "config check", "", "Would every stage start from this configuration?",
+	  cmd_config_check },
 	{ NULL, NULL, NULL, NULL },
 };
 

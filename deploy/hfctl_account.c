@@ -1,4 +1,7 @@
-/* deploy/hfctl_account.c - hfctl account ... */
+/* deploy/hfctl_account.c - hfctl account ...
+ *
+ * Asks the policy instance that owns the account; what it may not be is judged there.
+ */
 #include "deploy/hfctl.h"
 
 #include <stdio.h>

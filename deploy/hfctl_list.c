@@ -36,7 +36,8 @@ static bool entry_key(struct cli *c, Holdfast__ListName list, const char *text,
 	if (strchr(text, '@') != NULL)
 		return hfctl_address_key(c, text, key);
 	if (list != HOLDFAST__LIST_NAME__LIST_UNSUBSCRIBE)
-		return cli_fail(c, false, "\"%s\" is no address; domains go on the Unsubscribe list",
+		return cli_fail(c, false,
+		                "\"%s\" is no address; domains go on the Unsubscribe list",
 		                text);
 	if (smtp_domain_key(text, strlen(text), key) == ERR_OK)
 		return true;
@@ -267,7 +268,8 @@ static int show_target(struct cli *c, const struct target *t, bool history)
 		return code;
 	n = tool_instances(hfctl_tool(c), HOLDFAST__ROLE__ROLE_POLICY);
 	if (shard.len > 0) { /* one owner; the whole system-wide list lies on all */
-		first = tool_shard(hfctl_tool(c), HOLDFAST__ROLE__ROLE_POLICY, shard.data, shard.len);
+		first = tool_shard(hfctl_tool(c), HOLDFAST__ROLE__ROLE_POLICY, shard.data,
+		                   shard.len);
 		n = first + 1;
 	}
 	table = table_new(columns, c->json);

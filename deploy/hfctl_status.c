@@ -98,7 +98,8 @@ int cmd_queue(struct cli *c, int argc, char **argv)
 		unsigned n = tool_instances(hfctl_tool(c), stages[s].role);
 
 		for (unsigned i = 0; i < n; i++) {
-			if (!show_status(c, t, (struct bus_to){ stages[s].role, i }, stages[s].name))
+			if (!show_status(c, t, (struct bus_to){ stages[s].role, i },
+			                 stages[s].name))
 				code = EX_UNAVAILABLE;
 		}
 	}

@@ -1,4 +1,7 @@
-/* holdq/answer.c - what operators ask: status, ledger, trace */
+/* holdq/answer.c - what operators ask: status, ledger, trace
+ *
+ * Reads only.  Each answer is bounded: a page of the ledger, the first lines of a trace.
+ */
 #include "holdq/holdq.h"
 
 #include <string.h>

@@ -1,4 +1,7 @@
-/* holdq/cmd_approve.c - holdq approve: the account is good, its mail may go */
+/* holdq/cmd_approve.c - holdq approve: the account is good, its mail may go
+ *
+ * Two acts in that order; when the second fails the first stands, and `release` does the rest.
+ */
 #include <stdio.h>
 #include <string.h>
 #include <sysexits.h>

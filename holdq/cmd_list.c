@@ -1,4 +1,7 @@
-/* holdq/cmd_list.c - holdq list */
+/* holdq/cmd_list.c - holdq list: held mail of every instance, page by page
+ *
+ * Only one page of an answer is in memory at a time; the table holds the rows.
+ */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,4 +1,7 @@
-/* holdq/count.c - how much is held; see count.h */
+/* holdq/count.c - how much is held; see count.h
+ *
+ * One row an account that has held mail; a count below nothing is a bug and ends the process.
+ */
 #include "holdq/count.h"
 
 #include <assert.h>

@@ -1,4 +1,7 @@
-/* holdq/filter.c - which held mail is meant; see filter.h */
+/* holdq/filter.c - which held mail is meant; see filter.h
+ *
+ * Bytes in, yes or no out: no store, no clock, no allocation.
+ */
 #include "holdq/filter.h"
 
 #include <string.h>

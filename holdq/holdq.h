@@ -1,7 +1,8 @@
 /* holdq/holdq.h - what the parts of the stage share: its state, configuration, counters
  *
  * Private to holdq/.  One struct holdq a process, in static memory of life.c: what
- * the store or the bus calls late finds it, closed.  Each group of fields belongs to the file that is named; the others only read it.
+ * the store or the bus calls late finds it, closed.  Each group of fields belongs to the
+ * file that is named; the others only read it.
  */
 #ifndef HOLDQ_HOLDQ_H
 #define HOLDQ_HOLDQ_H
@@ -83,7 +84,8 @@ size_t decide_in_flight(const struct decide *d);
 bus_handler_fn page_query;
 bus_handler_fn page_body;
 /* What a filter matches after `after`, at most `limit`: an array of keys that the caller frees.
- * Examines a bounded number of records; *more says that it did not see all, *next where to go on. */
+ * Examines a bounded number of records; *more says that it did not see all, *next where to
+ * go on. */
 struct page {
 	struct held_key *key;
 	size_t n;

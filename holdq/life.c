@@ -1,7 +1,7 @@
 /* holdq/life.c - the stage begins, goes on and ends
  *
- * At start the records are counted and the lanes are found; every 100 ms the outbox, the hand-overs and
- * the waiting decisions get their turn, and marks that are old enough are swept.
+ * At start the records are counted and the lanes are found; every 100 ms the outbox, the
+ * hand-overs and the waiting decisions get their turn, and marks that are old enough are swept.
  */
 #include "holdq/holdq.h"
 

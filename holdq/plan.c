@@ -1,4 +1,7 @@
-/* holdq/plan.c - what a decision makes of a mail; see plan.h */
+/* holdq/plan.c - what a decision makes of a mail; see plan.h
+ *
+ * Pure but for memory: the legal changes of state are one table.
+ */
 #include "holdq/plan.h"
 
 #include <assert.h>

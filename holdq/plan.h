@@ -31,8 +31,9 @@ void plan_become(struct held *h, enum held_state to);
 /* The delivery instance of a recipient's domain; borrowed. */
 typedef const char *plan_route_fn(void *arg, const char *address, size_t len);
 
-/* The answers of policy are in: rcpt_class[i] of env->rcpt[i].  Makes h RELEASING with a sub-part for each
- * delivery instance, or GONE when no recipient is left.  PLAN_RELEASED or PLAN_PARTIAL. */
+/* The answers of policy are in: rcpt_class[i] of env->rcpt[i].  Makes h RELEASING with a
+ * sub-part for each delivery instance, or GONE when no recipient is left.  Returns
+ * PLAN_RELEASED or PLAN_PARTIAL. */
 enum plan_result plan_release(struct held *h, const uint8_t *rcpt_class, plan_route_fn *route,
                               void *arg);
 

@@ -1,4 +1,7 @@
-/* holdq/report.c - the delivery report on a rejected mail; see report.h */
+/* holdq/report.c - the delivery report on a rejected mail; see report.h
+ *
+ * proto/dsn.h writes the text; here are the facts, and the record that carries it to delivery.
+ */
 #include "holdq/report.h"
 
 #include <string.h>

@@ -1,4 +1,7 @@
-/* holdq/review.c - how the reviewers' tool asks; see review.h */
+/* holdq/review.c - how the reviewers' tool asks; see review.h
+ *
+ * Every instance is asked in turn: where an account's mail lies is not the tool's business.
+ */
 #include "holdq/review.h"
 
 #include <stdio.h>

@@ -22,9 +22,10 @@ static const struct cli_command commands[] = {
 	  "Let mail go to its recipients.\n" FILTER_HELP "\n"
 	  "--dry-run tells what would be released and changes nothing (it does not ask policy).\n"
 	  "--expect refuses to act when another number of mails is meant.\n"
-	  "Results: released; partial, some recipients are on a list now; refused, the account cannot\n"
-	  "send: stays held (exit 65); later, policy is out of reach: stays held, try again (exit 75);\n"
-	  "already, decided before; no-such, not known here (exit 65).", cmd_release },
+	  "Results: released; partial, some recipients are on a list now; refused, the\n"
+	  "account cannot send: stays held (exit 65); later, policy is out of reach: stays\n"
+	  "held, try again (exit 75); already, decided before; no-such, not known here (exit 65).",
+	  cmd_release },
 	{ "reject", "ID... | " FILTER " [--reason TEXT] [--dry-run] [--expect N]",
 	  "End mail with a delivery report to its sender.\n" FILTER_HELP "\n"
 	  "--reason is told to the sender.  --dry-run and --expect as with release.", cmd_reject },

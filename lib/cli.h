@@ -50,8 +50,8 @@ struct cli_option {
 /* Run the command that argv names.  Returns the exit code. */
 int cli_main(const struct cli_spec *spec, void *state, int argc, char **argv);
 
-/* Read options and between least and most arguments.  args gets pointers into argv, NULL-ended: room for
- * most + 1.  ERR_SYNTAX: usage was printed, return 64.  ERR_NOENT: --help was
+/* Read options and between least and most arguments.  args gets pointers into argv,
+ * NULL-ended: room for most + 1.  ERR_SYNTAX: usage was printed, return 64.  ERR_NOENT: --help was
  * printed, return 0. */
 enum err cli_parse(struct cli *c, const struct cli_option *options, int argc, char **argv,
                    const char **args, const int least_most[2]) MUST_CHECK;

@@ -197,7 +197,8 @@ static inline uint64_t rig_decide(struct rig *r, unsigned n, Holdfast__Decision 
 
 /* ---- answers of others */
 
-/* Answer the oldest recheck: the account's class, and OK for each recipient but those of the mask. */
+/* Answer the oldest recheck: the account's class, and OK for each recipient but those of
+ * the mask. */
 static inline void rig_recheck(Holdfast__VerdictClass account, unsigned listed_mask)
 {
 	struct fake_ask *a = fake_open(HOLDFAST__FRAME__BODY_RECHECK_QUERY);

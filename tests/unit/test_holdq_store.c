@@ -128,9 +128,10 @@ static void pages_show_each_mail_once_in_order(void **state)
 
 		for (;;) {
 			for (size_t i = 0; i < p->n_mail; i++) {
-				assert_true(seen == 0 ||
-				            memcmp(last, p->mail[i]->message_id.data, UUID_LEN) < 0);
-				memcpy(last, p->mail[i]->message_id.data, UUID_LEN);
+				const uint8_t *id = p->mail[i]->message_id.data;
+
+				assert_true(seen == 0 || memcmp(last, id, UUID_LEN) < 0);
+				memcpy(last, id, UUID_LEN);
 				seen++;
 			}
 			if (!p->more)
