@@ -64,7 +64,7 @@ static const struct metric_def metrics[] = {
 	[DM_OUTCOMES] = { "delivery_outcomes_total", METRIC_COUNTER,
 	                  "Recipients, by what an attempt came to", "class", ending_names },
 	[DM_ATTEMPTS] = { "delivery_attempts_total", METRIC_COUNTER, "Attempts on parts" },
-	[DM_DEFERRALS] = { "delivery_deferrals_total", METRIC_COUNTER,
+	[DM_DEFERRALS] = { "delivery_deferred_total", METRIC_COUNTER,
 	                   "Recipients that were put off after an attempt" },
 	[DM_TAKEN] = { "delivery_taken_total", METRIC_COUNTER, "Parts taken into custody" },
 	[DM_REPEATS] = { "delivery_handoff_repeats_total", METRIC_COUNTER,
