@@ -1,7 +1,7 @@
 /* lib/table.c - rows as a table (libsmartcols) or as JSON lines (jansson)
  *
- * A table is gathered, since widths depend on all rows; JSON goes out row by
- * row.  libsmartcols neutralises control bytes, jansson escapes them.
+ * Rows are gathered until table_print(), since widths depend on all of them; JSON
+ * as the text that it becomes.  libsmartcols neutralises control bytes, jansson escapes them.
  */
 #include "lib/table.h"
 
@@ -43,15 +43,26 @@ struct table *table_new(const struct table_column *columns, bool json)
 	return t;
 }
 
+/* DEL is the one control byte that jansson leaves as it is. */
+static void add_without_delete(struct buf *out, const char *s)
+{
+	for (; *s != '\0'; s++) {
+		if (*s == 0x7f)
+			buf_adds(out, "\\u007f");
+		else
+			buf_addc(out, *s);
+	}
+}
+
 static void json_row_end(struct table *t)
 {
 	char *s;
 
 	if (t->row == NULL)
 		return;
-	s = json_dumps(t->row, JSON_COMPACT);
+	s = json_dumps(t->row, JSON_COMPACT | JSON_ENSURE_ASCII);
 	assert(s != NULL);
-	buf_adds(&t->json, s);
+	add_without_delete(&t->json, s);
 	buf_addc(&t->json, '\n');
 	free(s); /* jansson's own allocation */
 	json_decref(t->row);

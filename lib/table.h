@@ -25,7 +25,7 @@ void table_row(struct table *t);                       /* begin a row */
 void table_text(struct table *t, const char *s);       /* next cell; NULL is empty (JSON null) */
 void table_number(struct table *t, int64_t n);
 void table_bool(struct table *t, bool b);
-/* Print all rows to f and free t.  JSON: one object a line, streamed row by row. */
+/* Print all rows to f and free t.  JSON: one object a line, pure ASCII. */
 void table_print(struct table **t, FILE *f);
 
 #endif
