@@ -1,4 +1,8 @@
-/* delivery/accept.c - see accept.h */
+/* delivery/accept.c - see accept.h
+ *
+ * Nothing is refused for good here but what is malformed: BUSY and FAILED are asked again by
+ * the giver.  Answers go out after the sync and never before.
+ */
 #include <string.h>
 #include "delivery/accept.h"
 #include "delivery/queue.h"

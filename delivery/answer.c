@@ -1,4 +1,8 @@
-/* delivery/answer.c - see answer.h */
+/* delivery/answer.c - see answer.h
+ *
+ * Reads only.  A ledger or trace walks the store, so these are for people and not for
+ * every message; pages and lines are bounded.
+ */
 #include <stdio.h>
 #include <string.h>
 #include "delivery/answer.h"

@@ -1,4 +1,8 @@
-/* delivery/client.c - the connection: greeting, EHLO, STARTTLS, replies in, QUIT */
+/* delivery/client.c - the connection: greeting, EHLO, STARTTLS, replies in, QUIT
+ *
+ * Lines come from proto/smtp_line.h and replies from proto/smtp_reply.h; what either cannot read
+ * ends the connection.  Replies to mails are judged in client_txn.c.
+ */
 #include <string.h>
 #include <strings.h>
 #include "delivery/client_private.h"

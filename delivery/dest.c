@@ -1,4 +1,7 @@
-/* delivery/dest.c - see dest.h */
+/* delivery/dest.c - see dest.h
+ *
+ * Taking turns is one list: the account whose job was taken goes to its end.
+ */
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>

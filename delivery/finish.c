@@ -1,4 +1,8 @@
-/* delivery/finish.c - see finish.h */
+/* delivery/finish.c - see finish.h
+ *
+ * What a batch promises is done when it is durable: on_written() settles the tally, forgets
+ * the part, starts a report, and lets the outbox send.
+ */
 #include <string.h>
 #include "delivery/classify.h"
 #include "delivery/finish.h"
@@ -233,7 +237,7 @@ void finish_job(struct delivery *d, struct job *j, struct outcome *o)
 		}
 	}
 	metric_add(d->stage->metrics, DM_ATTEMPTS, p->tried && !tried);
-	n->has_report = report_add(d, b, p, j, o, now, n->report);
+	n->has_report = report_add(d, b, j, o, now, n->report);
 	job_free(&j);
 	memcpy(n->part, p->key, PART_KEY);
 	n->leaving = p->n_jobs == 0;

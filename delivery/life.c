@@ -1,4 +1,8 @@
-/* delivery/life.c - see life.h */
+/* delivery/life.c - see life.h
+ *
+ * Closing is in two steps, because bus and store are closed after the stage and complete
+ * what is open on the way: everything stays until the last session is gone.
+ */
 #include "delivery/finish.h"
 #include "delivery/life.h"
 #include "delivery/pool.h"

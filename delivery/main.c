@@ -1,4 +1,7 @@
-/* delivery/main.c - holdfast-delivery: the outgoing queue and the SMTP client, as tables */
+/* delivery/main.c - holdfast-delivery: the outgoing queue and the SMTP client, as tables
+ *
+ * Parameters, counters, handlers, and one call.  No logic.
+ */
 #include <stddef.h>
 #include "delivery/accept.h"
 #include "delivery/answer.h"
@@ -6,57 +9,80 @@
 #include "delivery/part.h"
 #include "delivery/store.h"
 
-#define ROW(name, type, def, min, max, help) \
-	{ #name, type, offsetof(struct delivery_conf, name), def, min, max, help, NULL, NULL, 0 }
-#define TIME(name, def, min, max, help) \
-	{ #name, CONF_DURATION, offsetof(struct delivery_conf, name##_ms), def, min, max, help, \
-	  NULL, NULL, 0 }
+#define AT(field) offsetof(struct delivery_conf, field)
+#define END NULL, NULL, 0 /* neither words nor rows */
 
 #define SECOND UINT64_C(1000)
 #define HOUR (3600 * SECOND)
 #define DAY (24 * HOUR)
 
 static const struct conf_param params[] = {
-	ROW(routes, CONF_MAP, "", 0, 10000,
-	    "domains that do not go by MX: {\"example.org\": \"host:port\", \".sub\": ..., \"*\": ...}"),
-	ROW(resolver, CONF_TEXT, "", 0, 255, "DNS forwarder host:port; empty: /etc/resolv.conf"),
-	ROW(smtp_port, CONF_NUMBER, "25", 1, 65535, "port of remote servers"),
-	ROW(allow_private, CONF_BOOL, "no", 0, 0,
-	    "let MX lead to loopback, private and link-local addresses"),
-	ROW(starttls, CONF_BOOL, "yes", 0, 0, "encrypt where the remote offers it"),
-	ROW(active_messages, CONF_NUMBER, "20000", 1, 10000000, "message parts kept in memory"),
-	ROW(active_bytes, CONF_SIZE, "256MiB", 0, UINT64_C(1) << 40,
-	    "message bytes kept in memory for a first attempt"),
-	ROW(destination_active, CONF_NUMBER, "10000", 1, 10000000,
-	    "parts of one destination kept in memory"),
-	ROW(destination_connections, CONF_NUMBER, "20", 1, 10000,
-	    "connections to one destination at once"),
-	ROW(total_connections, CONF_NUMBER, "1000", 1, 100000, "connections at once"),
-	ROW(connection_messages, CONF_NUMBER, "1000", 1, 1000000, "messages on one connection"),
-	TIME(connection_idle, "5s", 0, HOUR, "how long a connection without work is kept"),
-	TIME(destination_pause, "60s", 0, DAY,
-	     "how long a destination that cannot be reached is left alone (at most retry_min)"),
-	ROW(transaction_recipients, CONF_NUMBER, "100", 1, 1000, "recipients of one transaction"),
-	TIME(retry_min, "5min", 1, DAY, "wait after the first attempt"),
-	ROW(retry_factor, CONF_NUMBER, "2", 1, 100, "each later wait is so many times the one before"),
-	TIME(retry_max, "8h", 1, 30 * DAY, "longest wait between attempts"),
-	ROW(retry_jitter, CONF_NUMBER, "10", 0, 90, "percent by which a wait is moved either way"),
-	TIME(expire, "5d", 1, 365 * DAY, "age at which a message is given up"),
-	TIME(recheck_age, "30s", 0, DAY, "age of a verdict after which policy is asked again"),
-	TIME(recheck_wait, "5s", 1, 60 * SECOND, "how long policy may take to answer"),
-	TIME(recheck_later, "10s", 1, HOUR, "next try where policy did not answer"),
-	TIME(account_later, "5min", 1, DAY, "next try where the account may not send"),
-	TIME(taken_memory, "4d", 60 * SECOND, 365 * DAY,
-	     "how long an ended part is remembered, for repeats of its hand-off"),
-	TIME(dns_wait, "30s", 1, HOUR, "how long the name service may take"),
-	TIME(connect_wait, "30s", 1, HOUR, "time to connect to one address"),
-	TIME(greeting_wait, "5min", 1, HOUR, "wait for the greeting"),
-	TIME(command_wait, "5min", 1, HOUR, "wait for the reply to EHLO, STARTTLS, MAIL and RCPT"),
-	TIME(tls_wait, "60s", 1, HOUR, "time for the TLS handshake"),
-	TIME(data_wait, "2min", 1, HOUR, "wait for the reply to DATA"),
-	TIME(body_wait, "5min", 1, HOUR, "wait while the message is being sent"),
-	TIME(end_wait, "10min", 1, HOUR, "wait for the reply after the message"),
-	TIME(quit_wait, "5s", 1, HOUR, "wait for the reply to QUIT"),
+	{ "routes", CONF_MAP, AT(routes), "", 0, 10000,
+	  "domains that do not go by MX: domain, .domain or * to host:port", END },
+	{ "resolver", CONF_TEXT, AT(resolver), "", 0, 255,
+	  "DNS forwarder host:port; empty: /etc/resolv.conf", END },
+	{ "smtp_port", CONF_NUMBER, AT(smtp_port), "25", 1, 65535,
+	  "port of remote servers", END },
+	{ "allow_private", CONF_BOOL, AT(allow_private), "no", 0, 0,
+	  "let MX lead to loopback, private and link-local addresses", END },
+	{ "starttls", CONF_BOOL, AT(starttls), "yes", 0, 0,
+	  "encrypt where the remote offers it", END },
+	{ "active_messages", CONF_NUMBER, AT(active_messages), "20000", 1, 10000000,
+	  "message parts kept in memory", END },
+	{ "active_bytes", CONF_SIZE, AT(active_bytes), "256MiB", 0, UINT64_C(1) << 40,
+	  "message bytes kept in memory for a first attempt", END },
+	{ "destination_active", CONF_NUMBER, AT(destination_active), "10000", 1, 10000000,
+	  "parts of one destination kept in memory", END },
+	{ "destination_connections", CONF_NUMBER, AT(destination_connections), "20", 1, 10000,
+	  "connections to one destination at once", END },
+	{ "total_connections", CONF_NUMBER, AT(total_connections), "1000", 1, 100000,
+	  "connections at once", END },
+	{ "connection_messages", CONF_NUMBER, AT(connection_messages), "1000", 1, 1000000,
+	  "messages on one connection", END },
+	{ "connection_idle", CONF_DURATION, AT(connection_idle_ms), "5s", 0, HOUR,
+	  "how long a connection without work is kept", END },
+	{ "destination_pause", CONF_DURATION, AT(destination_pause_ms), "60s", 0, DAY,
+	  "how long a destination that cannot be reached is left alone (at most retry_min)", END },
+	{ "transaction_recipients", CONF_NUMBER, AT(transaction_recipients), "100", 1, 1000,
+	  "recipients of one transaction", END },
+	{ "retry_min", CONF_DURATION, AT(retry_min_ms), "5min", 1, DAY,
+	  "wait after the first attempt", END },
+	{ "retry_factor", CONF_NUMBER, AT(retry_factor), "2", 1, 100,
+	  "each later wait is so many times the one before", END },
+	{ "retry_max", CONF_DURATION, AT(retry_max_ms), "8h", 1, 30 * DAY,
+	  "longest wait between attempts", END },
+	{ "retry_jitter", CONF_NUMBER, AT(retry_jitter), "10", 0, 90,
+	  "percent by which a wait is moved either way", END },
+	{ "expire", CONF_DURATION, AT(expire_ms), "5d", 1, 365 * DAY,
+	  "age at which a message is given up", END },
+	{ "recheck_age", CONF_DURATION, AT(recheck_age_ms), "30s", 0, DAY,
+	  "age of a verdict after which policy is asked again", END },
+	{ "recheck_wait", CONF_DURATION, AT(recheck_wait_ms), "5s", 1, 60 * SECOND,
+	  "how long policy may take to answer", END },
+	{ "recheck_later", CONF_DURATION, AT(recheck_later_ms), "10s", 1, HOUR,
+	  "next try where policy did not answer", END },
+	{ "account_later", CONF_DURATION, AT(account_later_ms), "5min", 1, DAY,
+	  "next try where the account may not send", END },
+	{ "taken_memory", CONF_DURATION, AT(taken_memory_ms), "4d", 60 * SECOND, 365 * DAY,
+	  "how long an ended part is remembered, for repeats of its hand-off", END },
+	{ "dns_wait", CONF_DURATION, AT(dns_wait_ms), "30s", 1, HOUR,
+	  "how long the name service may take", END },
+	{ "connect_wait", CONF_DURATION, AT(connect_wait_ms), "30s", 1, HOUR,
+	  "time to connect to one address", END },
+	{ "greeting_wait", CONF_DURATION, AT(greeting_wait_ms), "5min", 1, HOUR,
+	  "wait for the greeting", END },
+	{ "command_wait", CONF_DURATION, AT(command_wait_ms), "5min", 1, HOUR,
+	  "wait for the reply to EHLO, STARTTLS, MAIL and RCPT", END },
+	{ "tls_wait", CONF_DURATION, AT(tls_wait_ms), "60s", 1, HOUR,
+	  "time for the TLS handshake", END },
+	{ "data_wait", CONF_DURATION, AT(data_wait_ms), "2min", 1, HOUR,
+	  "wait for the reply to DATA", END },
+	{ "body_wait", CONF_DURATION, AT(body_wait_ms), "5min", 1, HOUR,
+	  "wait while the message is being sent", END },
+	{ "end_wait", CONF_DURATION, AT(end_wait_ms), "10min", 1, HOUR,
+	  "wait for the reply after the message", END },
+	{ "quit_wait", CONF_DURATION, AT(quit_wait_ms), "5s", 1, HOUR,
+	  "wait for the reply to QUIT", END },
 	{ NULL, 0, 0, NULL, 0, 0, NULL, NULL, NULL, 0 }
 };
 
@@ -72,7 +98,7 @@ static const struct metric_def metrics[] = {
 	[DM_REFUSED] = { "delivery_handoff_refused_total", METRIC_COUNTER, "Hand-offs refused" },
 	[DM_REPORTS] = { "delivery_reports_total", METRIC_COUNTER, "Reports to senders" },
 	[DM_DUPLICATES] = { "delivery_possible_duplicates_total", METRIC_COUNTER,
-	                    "Recipients whose message was sent and never answered" },
+	                    "Recipients whose message went out and was never answered" },
 	[DM_CONNECTIONS] = { "delivery_connections_opened_total", METRIC_COUNTER,
 	                     "Connections that came up" },
 	[DM_CONNECT_FAILURES] = { "delivery_connect_failures_total", METRIC_COUNTER,
@@ -85,7 +111,8 @@ static const struct metric_def metrics[] = {
 	                 "Records that could not be read" },
 	[DM_DEPTH] = { "delivery_queue_parts", METRIC_GAUGE, "Parts in custody" },
 	[DM_RECIPIENTS] = { "delivery_queue_recipients", METRIC_GAUGE, "Recipients in custody" },
-	[DM_OLDEST_AGE] = { "delivery_queue_oldest_seconds", METRIC_GAUGE, "Age of the oldest part" },
+	[DM_OLDEST_AGE] = { "delivery_queue_oldest_seconds", METRIC_GAUGE,
+	                    "Age of the oldest part" },
 	[DM_ACTIVE] = { "delivery_active_parts", METRIC_GAUGE, "Parts in memory" },
 	[DM_ACTIVE_BYTES] = { "delivery_active_bytes", METRIC_GAUGE, "Message bytes in memory" },
 	[DM_OPEN_CONNECTIONS] = { "delivery_connections", METRIC_GAUGE, "Connections open" },

@@ -1,4 +1,7 @@
-/* delivery/part.c - see part.h */
+/* delivery/part.c - see part.h
+ *
+ * Text of an envelope is checked here once, before it can reach a command line of SMTP.
+ */
 #include <string.h>
 #include "lib/log.h"
 #include "delivery/dest.h"

@@ -1,4 +1,8 @@
-/* delivery/pool.c - see pool.h */
+/* delivery/pool.c - see pool.h
+ *
+ * Destinations come and go with their mail; who holds a job of one keeps it (n_refs).  The
+ * resolver holds their ids only.
+ */
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <string.h>
@@ -234,11 +238,13 @@ static bool locate(struct pool *p, struct dest *dest)
 		on_unresolved(p, dest, &(struct resolution){
 			.end = RESOLVE_NO_DOMAIN, .ttl = 60, .text = "no domain to send to" });
 	} else {
+		struct resolve_what what = { buf_str(&name), true,
+		                             (uint16_t)p->d->conf->smtp_port };
+
+		if (dest->routed)
+			what = (struct resolve_what){ dest->target.host, false, dest->target.port };
 		dest->resolving = true;
-		resolve(p->d->resolver, dest->routed ? dest->target.host : buf_str(&name),
-		        !dest->routed, dest->routed ? dest->target.port
-		                                    : (uint16_t)p->d->conf->smtp_port,
-		        on_resolved, p, dest->id);
+		resolve(p->d->resolver, &what, on_resolved, p, dest->id);
 	}
 	buf_free(&name);
 	return false;

@@ -1,4 +1,8 @@
-/* delivery/queue.c - see queue.h */
+/* delivery/queue.c - see queue.h
+ *
+ * The cursors only ever move over entries that are in memory, belong to a lagging
+ * destination, or lead nowhere; everything else stops them.
+ */
 #include <string.h>
 #include "delivery/pool.h"
 #include "delivery/queue.h"
@@ -256,11 +260,13 @@ static void load(struct scan *s, const uint8_t key[DUE_KEY])
 	s->loaded++;
 }
 
+/* Remember where the first part was passed over; a common cursor that was pulled back may find
+ * an earlier one. */
 static void lag(struct queue *q, struct dest *d, const uint8_t key[DUE_KEY])
 {
 	if (d->lagging) {
 		if (memcmp(key, d->lagging_from, DUE_KEY) < 0)
-			memcpy(d->lagging_from, key, DUE_KEY); /* the common cursor was pulled back */
+			memcpy(d->lagging_from, key, DUE_KEY);
 		return;
 	}
 	d->lagging = true;
@@ -300,9 +306,13 @@ static bool due_entry(void *arg, const uint8_t key[DUE_KEY], const char *domain,
 static bool scan(struct queue *q, struct dest *only, uint8_t *cursor, uint64_t until_ms)
 {
 	struct scan s = { .q = q, .only = only, .cursor = cursor, .stale = kv_batch_new() };
-	bool more;
-	enum err err = store_each_due(q->d->stage->kv, cursor, until_ms, SCAN_PASS, due_entry,
-	                              &s, &more);
+	uint8_t from[DUE_KEY]; /* the cursor moves while the walk begins at it */
+	struct store_span span = { from, until_ms, SCAN_PASS };
+	bool more = false;
+	enum err err;
+
+	memcpy(from, cursor, DUE_KEY);
+	err = store_each_due(q->d->stage->kv, &span, due_entry, &s, &more);
 
 	if (err != ERR_OK)
 		log_error("due-index", LOGE(err));

@@ -1,4 +1,8 @@
-/* delivery/recheck.c - see recheck.h */
+/* delivery/recheck.c - see recheck.h
+ *
+ * The bus holds the ids of jobs that are asked about; a job stays JOB_CHECKING until the
+ * answer or the deadline, one of which always comes.
+ */
 #include <string.h>
 #include "delivery/finish.h"
 #include "delivery/pool.h"

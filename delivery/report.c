@@ -1,4 +1,8 @@
-/* delivery/report.c - see report.h */
+/* delivery/report.c - see report.h
+ *
+ * Made in the batch that ends its recipients, so that no end goes unreported and none is
+ * reported twice.
+ */
 #include <string.h>
 #include "delivery/queue.h"
 #include "delivery/report.h"
@@ -115,10 +119,11 @@ static void put(struct delivery *d, struct kv_batch *b, const char *to, const st
 	queue_add(d->queue, p, body);
 }
 
-bool report_add(struct delivery *d, struct kv_batch *b, struct part *p, const struct job *j,
+bool report_add(struct delivery *d, struct kv_batch *b, const struct job *j,
                 const struct outcome *o, uint64_t now, uint8_t key_out[PART_KEY])
 {
 	struct facts f = { 0 };
+	struct part *p = j->part;
 	struct uuid id;
 	struct blob *body;
 	size_t n = 0;

@@ -12,7 +12,7 @@
 
 /* Where recipients of j bounced or expired, add a report on them to the batch b and put it
  * into memory (PART_TAKING).  True: key_out is its key; queue_taken() it when b is durable. */
-bool report_add(struct delivery *d, struct kv_batch *b, struct part *p, const struct job *j,
+bool report_add(struct delivery *d, struct kv_batch *b, const struct job *j,
                 const struct outcome *o, uint64_t now, uint8_t key_out[PART_KEY]);
 
 #endif

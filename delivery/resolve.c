@@ -202,13 +202,9 @@ static int host_order(const void *a, const void *b)
 
 static void ask_addresses(struct question *q)
 {
-	unsigned n = q->n_hosts;
-	uint64_t id = q->id;
-	struct resolver *r = q->r;
-
 	q->v4 = xcalloc(RESOLVE_HOSTS_MAX * PER_HOST, sizeof(*q->v4));
 	q->v6 = xcalloc(RESOLVE_HOSTS_MAX * PER_HOST, sizeof(*q->v6));
-	for (unsigned h = 0; h < n && idmap_get(r->questions, id) == q; h++) {
+	for (unsigned h = 0; h < q->n_hosts; h++) {
 		question_lookup(q, h, TYPE_A);
 		question_lookup(q, h, TYPE_AAAA);
 	}
@@ -373,8 +369,8 @@ static void on_readable(uv_poll_t *poll, int status, int events)
 	ub_process(r->ub);
 }
 
-void resolve(struct resolver *r, const char *name, bool mx, uint16_t port,
-             resolve_done_fn *done, void *owner, uint64_t id)
+void resolve(struct resolver *r, const struct resolve_what *what, resolve_done_fn *done,
+             void *owner, uint64_t id)
 {
 	struct question *q = xcalloc(1, sizeof(*q));
 
@@ -383,14 +379,14 @@ void resolve(struct resolver *r, const char *name, bool mx, uint16_t port,
 	q->done = done;
 	q->owner = owner;
 	q->owner_id = id;
-	q->port = port;
-	q->mx = mx;
+	q->port = what->port;
+	q->mx = what->mx;
 	q->ttl = UINT32_MAX;
 	q->id = idmap_add(r->questions, q);
 	TAILQ_INSERT_TAIL(&r->by_deadline, q, by_deadline);
-	strncpy(q->name, name, sizeof(q->name) - 1);
-	strncpy(q->host[0].name, name, sizeof(q->host[0].name) - 1);
-	if (mx) {
+	strncpy(q->name, what->name, sizeof(q->name) - 1);
+	strncpy(q->host[0].name, what->name, sizeof(q->host[0].name) - 1);
+	if (what->mx) {
 		question_lookup(q, 0, TYPE_MX);
 	} else {
 		q->n_hosts = 1;

@@ -54,10 +54,13 @@ enum err resolver_open(uv_loop_t *loop, const struct resolve_conf *conf,
 /* Open questions end unanswered: their done function does not run. */
 void resolver_close(struct resolver **r);
 
-/* Ask for a domain's MX (or, where mx is false, for a host's addresses, whatever they are: its
- * name came from the configuration).  done runs exactly once, never from inside. */
-void resolve(struct resolver *r, const char *name, bool mx, uint16_t port,
-             resolve_done_fn *done, void *owner, uint64_t id);
+/* A domain's MX, or, where mx is false, a host's addresses, whatever they are: its name came
+ * from the configuration.  port is put into the addresses. */
+struct resolve_what { const char *name; bool mx; uint16_t port; };
+
+/* Ask; what is copied.  done runs exactly once, never from inside. */
+void resolve(struct resolver *r, const struct resolve_what *what, resolve_done_fn *done,
+             void *owner, uint64_t id);
 /* Ends questions whose deadline has passed; call it every 100 ms. */
 void resolver_tick(struct resolver *r, uint64_t mono_ms);
 

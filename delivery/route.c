@@ -1,4 +1,7 @@
-/* delivery/route.c - see route.h */
+/* delivery/route.c - see route.h
+ *
+ * The configuration is small and read in order; no index is kept.
+ */
 #include <string.h>
 #include <strings.h>
 #include "delivery/route.h"

@@ -1,4 +1,8 @@
-/* delivery/schedule.c - see schedule.h */
+/* delivery/schedule.c - see schedule.h
+ *
+ * Waits are whole numbers of ms; the factor is applied with the limit checked first, so that
+ * nothing overflows.
+ */
 #include "delivery/schedule.h"
 
 static uint64_t wait_after(const struct schedule *s, uint32_t attempts)

@@ -1,4 +1,9 @@
-/* delivery/session.c - see session.h */
+/* delivery/session.c - see session.h
+ *
+ * The engine says what to do and session_pump() does it until the engine waits.  A session that
+ * could not come up tries the next address with the same object; one that is over leaves
+ * its destination at once and lives on until its stream has ended.
+ */
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <stdio.h>

@@ -256,16 +256,16 @@ enum err store_body(struct kv *kv, const uint8_t key[PART_KEY], struct blob **ou
 
 /* ---- walks */
 
-enum err store_each_due(struct kv *kv, const uint8_t from[DUE_KEY], uint64_t until_ms,
-                        unsigned max, store_due_fn *fn, void *arg, bool *more)
+enum err store_each_due(struct kv *kv, const struct store_span *span, store_due_fn *fn,
+                        void *arg, bool *more)
 {
 	uint8_t to[8];
 	struct kv_iter *it;
 	bool going = true;
 	unsigned n = 0;
 
-	put_be64(to, until_ms + 1);
-	it = kv_iter_new(kv, CF_DUE, from, DUE_KEY, to, sizeof(to));
+	put_be64(to, span->until_ms + 1);
+	it = kv_iter_new(kv, CF_DUE, span->from, DUE_KEY, to, sizeof(to));
 	*more = false;
 	while (going && kv_iter_next(it)) {
 		size_t klen, vlen;
@@ -274,8 +274,8 @@ enum err store_each_due(struct kv *kv, const uint8_t from[DUE_KEY], uint64_t unt
 
 		if (klen != DUE_KEY)
 			continue;
-		*more = n == max;
-		going = n++ < max && fn(arg, key, val, vlen);
+		*more = n == span->max;
+		going = n++ < span->max && fn(arg, key, val, vlen);
 	}
 	*more |= !going;
 	return kv_iter_free(&it);

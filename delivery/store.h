@@ -47,12 +47,15 @@ void     due_key(uint8_t out[DUE_KEY], uint64_t due_ms, const uint8_t part[PART_
 uint64_t due_key_ms(const uint8_t key[DUE_KEY]);
 const uint8_t *due_key_part(const uint8_t key[DUE_KEY]);
 
-/* Call fn for the due entries in [from, until_ms], in order, while it says true, at
- * most max of them.  ERR_OK: *more says whether entries are left. */
+/* A stretch of the index: due at or after the key `from`, up to until_ms, at most max. */
+struct store_span { const uint8_t *from; uint64_t until_ms; unsigned max; };
+
+/* Call fn for the entries of span, in order, while it says true.  ERR_OK: *more says whether
+ * entries are left before until_ms. */
 typedef bool store_due_fn(void *arg, const uint8_t key[DUE_KEY], const char *domain,
                           size_t domain_len);
-enum err store_each_due(struct kv *kv, const uint8_t from[DUE_KEY], uint64_t until_ms,
-                        unsigned max, store_due_fn *fn, void *arg, bool *more) MUST_CHECK;
+enum err store_each_due(struct kv *kv, const struct store_span *span, store_due_fn *fn,
+                        void *arg, bool *more) MUST_CHECK;
 
 /* Call fn for each part (borrowed), in order of id, from `id` on (NULL: all) and, where one is
  * true, of that message only.  What cannot be read is handed as NULL. */

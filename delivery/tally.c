@@ -1,4 +1,8 @@
-/* delivery/tally.c - see tally.h */
+/* delivery/tally.c - see tally.h
+ *
+ * A count that would go below nothing is a bug of ours, and ends the program: the ledger must
+ * never be made to fit.
+ */
 #include <string.h>
 #include "delivery/part.h"
 #include "delivery/tally.h"

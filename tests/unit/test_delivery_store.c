@@ -153,7 +153,8 @@ static unsigned due_until(struct store *s, uint64_t ms, struct seen *seen)
 	bool more = true;
 
 	*seen = (struct seen){ 0 };
-	assert_int_equal(store_each_due(s->kv, from, ms, 100, see_due, seen, &more), ERR_OK);
+	assert_int_equal(store_each_due(s->kv, &(struct store_span){ from, ms, 100 }, see_due,
+	                                seen, &more), ERR_OK);
 	assert_false(more);
 	return seen->n;
 }

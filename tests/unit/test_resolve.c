@@ -265,7 +265,7 @@ static struct got ask(struct server *s, const char *name, bool mx)
 	struct got g = { 0 };
 	uint64_t end = clock_mono_ms() + WAIT_MS;
 
-	resolve(current, name, mx, 2525, on_done, &g, 77);
+	resolve(current, &(struct resolve_what){ name, mx, 2525 }, on_done, &g, 77);
 	assert_int_equal(g.calls, 0); /* never from inside */
 	while (g.calls == 0 && clock_mono_ms() < end)
 		uv_run(&s->loop, UV_RUN_ONCE);
@@ -350,8 +350,8 @@ static void questions_that_are_open_at_the_end_are_dropped(void **state)
 	struct got g = { 0 };
 
 	start(server, true, 10000);
-	resolve(current, "silent.test", true, 25, on_done, &g, 77);
-	resolve(current, "order.test", true, 25, on_done, &g, 77);
+	resolve(current, &(struct resolve_what){ "silent.test", true, 25 }, on_done, &g, 77);
+	resolve(current, &(struct resolve_what){ "order.test", true, 25 }, on_done, &g, 77);
 	resolver_close(&current);
 	for (int i = 0; i < 10; i++)
 		uv_run(&server->loop, UV_RUN_ONCE);
