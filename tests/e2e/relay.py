@@ -214,7 +214,7 @@ class Relay:
         return sum(found)
 
     def queue(self):
-        return {r["instance"]: r for r in self.rows("hfctl", "queue")}
+        return {r["instance"]: r for r in self.rows("hfctl", "queue", code=None)}
 
     def depth(self, instance):
         return self.queue()[instance]["depth"] or 0
