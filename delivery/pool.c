@@ -17,6 +17,7 @@
 
 #define DEFER_SOME 1000        /* jobs of a paused destination put off in one tick */
 #define CROWDED_MS 5000
+#define STALE_MS 60000         /* old addresses are used on while the name service fails */
 #define UNUSED_MS 60000        /* a destination without work is forgotten after */
 
 static void pool_run(struct pool *p, struct dest *dest);
@@ -183,6 +184,12 @@ static void on_resolved(void *owner, uint64_t id, const struct resolution *r)
 	if (dest == NULL)
 		return;
 	dest->resolving = false;
+	if (r->end == RESOLVE_LATER && dest->address != NULL) {
+		/* What was true a moment ago is a better guess than nothing. */
+		dest->known_until_ms = clock_mono_ms() + STALE_MS;
+		pool_run(p, dest);
+		return;
+	}
 	if (r->end != RESOLVE_OK) {
 		on_unresolved(p, dest, r);
 		return;
@@ -339,15 +346,19 @@ void pool_session_up(struct pool *p, struct dest *dest)
 	dest->n_up++;
 }
 
+/* Those that wait for a connection take turns: one that still wants more goes to the end. */
 static void feed_hungry(struct pool *p)
 {
-	struct dest *dest = TAILQ_FIRST(&p->hungry);
+	struct dest *dest, *last = TAILQ_LAST(&p->hungry, dest_list);
 
-	if (dest == NULL || p->n_sessions >= p->d->conf->total_connections)
-		return;
-	TAILQ_REMOVE(&p->hungry, dest, hungry_link);
-	dest->hungry = false;
-	pool_run(p, dest);
+	while (p->n_sessions < p->d->conf->total_connections &&
+	       (dest = TAILQ_FIRST(&p->hungry)) != NULL) {
+		TAILQ_REMOVE(&p->hungry, dest, hungry_link);
+		dest->hungry = false;
+		pool_run(p, dest);
+		if (dest == last)
+			break;
+	}
 }
 
 void pool_session_over(struct pool *p, struct dest *dest, bool was_up, const struct outcome *why)
@@ -390,6 +401,7 @@ void pool_tick(struct pool *p, uint64_t mono_ms)
 	struct dest *dest, *next;
 
 	close_idle(p, mono_ms);
+	feed_hungry(p);
 	HASH_ITER(hh, p->by_key, dest, next) {
 		if (dest->n_ready > 0)
 			pool_run(p, dest);

@@ -16,7 +16,7 @@ struct pool {
 	struct delivery *d;
 	struct dest  *by_key;
 	struct idmap *dests;
-	TAILQ_HEAD(, dest) hungry;     /* want a connection; there are too many */
+	TAILQ_HEAD(dest_list, dest) hungry;     /* want a connection; there are too many */
 	struct session_list idle;      /* all idle sessions, the longest first */
 	struct session_list all;
 	unsigned n_sessions, in_flight;

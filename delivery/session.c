@@ -405,9 +405,12 @@ static void name_peer(struct session *s, const struct address *a)
 
 static void session_connect(struct session *s)
 {
-	const struct address *a = &s->dest->address[s->address];
+	const struct address *a;
 	struct delivery *d = s->pool->d;
 
+	if (s->address >= s->dest->n_address)
+		s->address = 0; /* they were looked up anew meanwhile, and are fewer */
+	a = &s->dest->address[s->address];
 	name_peer(s, a);
 	s->plain |= s->dest->no_tls || d->tls == NULL;
 	s->client = client_new(&(struct client_conf){

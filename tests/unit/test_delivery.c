@@ -205,6 +205,52 @@ static void a_server_that_ends_connections_early_delays_nothing(void **state)
 	assert_int_equal(counter(r, DM_DEFERRALS), 0);
 }
 
+static void destinations_take_turns_where_connections_are_few(void **state)
+{
+	struct rig *r = *state;
+	struct world other;
+	char other_value[32], *keys[] = { "*", "other.test" };
+	char *values[] = { route_value, other_value };
+
+	world_open(&other, &r->loop, 0);
+	snprintf(other_value, sizeof(other_value), "127.0.0.1:%u", other.port);
+	r->conf.routes = (struct conf_map){ keys, values, 2 };
+	r->conf.total_connections = 1;
+	r->conf.connection_messages = 5;
+	r->conf.connection_idle_ms = 60000; /* room is made, not waited for */
+	rig_start(r);
+	for (int i = 0; i < 20; i++) {
+		hand(r, "a@x.test");
+		hand(r, "b@other.test");
+	}
+	RIG_UNTIL(r, world.mails == 20 && other.mails == 20);
+	RIG_UNTIL(r, tally_parts(r->d->tally) == 0);
+	hand(r, "b@other.test");
+	RIG_UNTIL(r, other.mails == 21);
+	hand(r, "a@x.test");
+	RIG_UNTIL(r, world.mails == 21);
+	world_shut(&other);
+	rig_stop(r);
+	assert_int_equal(other.open, 0);
+}
+
+static void accounts_take_turns_at_a_destination(void **state)
+{
+	struct rig *r = *state;
+	struct letter l;
+
+	r->conf.destination_connections = 1;
+	rig_start(r);
+	for (int i = 0; i < 200; i++)
+		hand(r, "bulk@x.test");
+	letter_make(&l, "single@x.test", strlen(BODY));
+	l.env.account = pb_str("small");
+	rig_hand(r, &l, BODY);
+	RIG_UNTIL(r, strstr(buf_str(&world.rcpts), "single@x.test") != NULL);
+	assert_true(world.mails < 150);
+	RIG_UNTIL(r, world.mails == 201);
+}
+
 /* ---- refusals */
 
 static void a_hard_bounce_is_told_and_reported_to_the_sender(void **state)
@@ -512,6 +558,8 @@ int main(void)
 		IN_WORLD(malformed_hand_offs_take_nothing),
 		IN_WORLD(many_mails_share_connections),
 		IN_WORLD(a_server_that_ends_connections_early_delays_nothing),
+		IN_WORLD(destinations_take_turns_where_connections_are_few),
+		IN_WORLD(accounts_take_turns_at_a_destination),
 		IN_WORLD(a_hard_bounce_is_told_and_reported_to_the_sender),
 		IN_WORLD(a_null_sender_gets_no_report),
 		IN_WORLD(a_report_that_fails_just_ends),
