@@ -37,7 +37,10 @@ struct log_kv {
 #define log_warn(ev, ...)  log_emit(LVL_WARN, (ev), LOG_PAIRS(__VA_ARGS__))
 #define log_info(ev, ...)  log_emit(LVL_INFO, (ev), LOG_PAIRS(__VA_ARGS__))
 #define log_debug(ev, ...) \
-	do { if (log_level_on(LVL_DEBUG)) log_emit(LVL_DEBUG, (ev), LOG_PAIRS(__VA_ARGS__)); } while (0)
+	do { \
+		if (log_level_on(LVL_DEBUG)) \
+			log_emit(LVL_DEBUG, (ev), LOG_PAIRS(__VA_ARGS__)); \
+	} while (0)
 
 /* Start logging as worker (for example "ingest-1") to standard error.  Before
  * this call lines go out unbuffered with the program's name. */

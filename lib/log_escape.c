@@ -11,7 +11,10 @@ static const char hex[] = "0123456789abcdef";
 size_t utf8_next(const unsigned char *p, size_t len, unsigned *code)
 {
 	static const unsigned least[] = { 0, 0, 0x80, 0x800, 0x10000 };
-	size_t n = p[0] < 0x80 ? 1 : p[0] >> 5 == 6 ? 2 : p[0] >> 4 == 14 ? 3 : p[0] >> 3 == 30 ? 4 : 0;
+	size_t n = p[0] < 0x80 ? 1
+	         : p[0] >> 5 == 0x06 ? 2
+	         : p[0] >> 4 == 0x0e ? 3
+	         : p[0] >> 3 == 0x1e ? 4 : 0;
 	unsigned c;
 
 	if (n == 0 || n > len)

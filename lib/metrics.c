@@ -23,7 +23,8 @@ struct series {
 	double   gauge;
 	uint64_t count;              /* counter; histogram: observations */
 	double   sum;
-	uint64_t bucket[];           /* histogram: N_BUCKETS, not cumulative; over all: in count only */
+	uint64_t bucket[];           /* histogram: N_BUCKETS, not cumulative; what is
+	                              * over all of them is in count only */
 };
 
 struct metric {

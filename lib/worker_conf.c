@@ -22,7 +22,8 @@ static const char *const log_formats[] = { "text", "json", NULL };
 static const struct conf_param instance_params[] = {
 	{ "name", CONF_TEXT, ROW(name), NULL, 1, NAME_MAX_LEN,
 	  "unique; a-z, 0-9 and -; its store is data_dir/NAME", NULL, NULL, 0 },
-	{ "stage", CONF_WORD, ROW(stage), NULL, 0, 0, "which program it is", worker_stages, NULL, 0 },
+	{ "stage", CONF_WORD, ROW(stage), NULL, 0, 0, "which program it is", worker_stages,
+	  NULL, 0 },
 	{ "bus", CONF_TEXT, ROW(bus), NULL, 7, 255,
 	  "where it answers the others: ipc:///PATH or tcp://ADDRESS:PORT", NULL, NULL, 0 },
 	{ "metrics", CONF_TEXT, ROW(metrics), "", 0, 64,
@@ -77,24 +78,29 @@ static bool name_good(const char *name)
 	return strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == strlen(name);
 }
 
+static bool is_taken(const struct worker_instance *row, size_t i)
+{
+	for (size_t j = 0; j < i; j++) {
+		if (strcmp(row[i].name, row[j].name) == 0)
+			return true;
+	}
+	return false;
+}
+
 static enum err check_instances(const struct common_conf *c, const char *path,
                                 char why[CONF_ERR_MAX])
 {
 	const struct worker_instance *row = c->instances.row;
 
 	for (size_t i = 0; i < c->instances.n; i++) {
-		if (!name_good(row[i].name)) {
-			snprintf(why, CONF_ERR_MAX, "%s: instances: \"%s\": a name has a-z, 0-9 and - only",
-			         path, row[i].name);
-			return ERR_SYNTAX;
-		}
-		for (size_t j = 0; j < i; j++) {
-			if (strcmp(row[i].name, row[j].name) != 0)
-				continue;
-			snprintf(why, CONF_ERR_MAX, "%s: instances: \"%s\" is there twice", path,
-			         row[i].name);
-			return ERR_SYNTAX;
-		}
+		const char *fault = !name_good(row[i].name) ? "a name has a-z, 0-9 and - only"
+		                  : is_taken(row, i) ? "the name is there twice" : NULL;
+
+		if (fault == NULL)
+			continue;
+		snprintf(why, CONF_ERR_MAX, "%s: instances: \"%s\": %s", path, row[i].name,
+		         fault);
+		return ERR_SYNTAX;
 	}
 	return ERR_OK;
 }
