@@ -1,0 +1,21 @@
+# link_parts(TARGET SOURCE): link the stage whose headers SOURCE (or a rig beside it that it
+# includes) uses, and proto and lib.  Stages are linked one at a time: they are programs of their own and
+# may use the same names.
+function(link_parts target source)
+  get_filename_component(here ${source} DIRECTORY)
+  file(READ ${source} text)
+  string(REGEX MATCHALL "#include \"[^\"]+\"" includes "${text}")
+  foreach(line ${includes})
+    string(REGEX REPLACE ".*\"(tests/[a-z]+/)?([^\"]+)\"" "\\2" header "${line}")
+    if(EXISTS ${here}/${header})
+      file(READ ${here}/${header} more)
+      string(APPEND text "${more}")
+    endif()
+  endforeach()
+  foreach(part ingest policy holdq delivery)
+    if(text MATCHES "#include \"${part}/")
+      target_link_libraries(${target} PRIVATE hf_${part})
+    endif()
+  endforeach()
+  target_link_libraries(${target} PRIVATE hf_proto hf_lib)
+endfunction()
