@@ -32,6 +32,7 @@ struct rig {
 	uv_loop_t loop;
 	uv_timer_t pulse; /* ticks the stage, and returns from uv_run() for a look */
 	char dir[64], bind[128], policy_bind[128];
+	char name[2][16], hostname[16]; /* texts of the configuration, which owns its own */
 	struct worker_instance row[2];
 	struct common_conf common;
 	struct delivery_conf conf;
@@ -133,9 +134,12 @@ static inline int rig_setup(void **state)
 	assert_non_null(mkdtemp(r->dir));
 	snprintf(r->bind, sizeof(r->bind), "ipc://%s/run/d.bus", r->dir);
 	snprintf(r->policy_bind, sizeof(r->policy_bind), "ipc://%s/run/p.bus", r->dir);
-	r->row[0] = (struct worker_instance){ "delivery-1", 3, r->bind, NULL };
-	r->row[1] = (struct worker_instance){ "policy-1", 1, r->policy_bind, NULL };
-	r->common = (struct common_conf){ .hostname = "relay.test", .instances = { r->row, 2 },
+	snprintf(r->name[0], sizeof(r->name[0]), "delivery-1");
+	snprintf(r->name[1], sizeof(r->name[1]), "policy-1");
+	snprintf(r->hostname, sizeof(r->hostname), "relay.test");
+	r->row[0] = (struct worker_instance){ r->name[0], 3, r->bind, NULL };
+	r->row[1] = (struct worker_instance){ r->name[1], 1, r->policy_bind, NULL };
+	r->common = (struct common_conf){ .hostname = r->hostname, .instances = { r->row, 2 },
 		.bus_hello_interval_ms = 200, .bus_credit_messages = 64,
 		.bus_credit_bytes = 1 << 20, .bus_waiting_asks = 64,
 		.bus_frame_bytes = 64 * 1024, .bus_body_bytes = 4 << 20 };

@@ -209,7 +209,7 @@ static void destinations_take_turns_where_connections_are_few(void **state)
 {
 	struct rig *r = *state;
 	struct world other;
-	char other_value[32], *keys[] = { "*", "other.test" };
+	char other_value[32], other_key[] = "other.test", *keys[] = { route_key, other_key };
 	char *values[] = { route_value, other_value };
 
 	world_open(&other, &r->loop, 0);

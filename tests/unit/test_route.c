@@ -5,8 +5,13 @@
 #include <cmocka.h>
 #include "delivery/route.h"
 
-static char *keys[] = { "*", ".example.org", "example.org", ".deep.example.org", "Big.Test" };
-static char *values[] = { "all:1", "below:2", "itself:3", "deep:4", "big:5" };
+/* The configuration owns its texts, so they are not constant. */
+#define TEXT(s) ((char[]){ s })
+
+static char *keys[] = { TEXT("*"), TEXT(".example.org"), TEXT("example.org"),
+                        TEXT(".deep.example.org"), TEXT("Big.Test") };
+static char *values[] = { TEXT("all:1"), TEXT("below:2"), TEXT("itself:3"), TEXT("deep:4"),
+                          TEXT("big:5") };
 static const struct conf_map all = { keys, values, 5 };
 static const struct conf_map some = { keys + 1, values + 1, 4 };
 
@@ -73,7 +78,7 @@ static void parse_gives(void **state)
 
 static void check_names_the_first_bad_route(void **state)
 {
-	char *k[] = { "a", "b" }, *v[] = { "ok:25", "bad:" };
+	char *k[] = { TEXT("a"), TEXT("b") }, *v[] = { TEXT("ok:25"), TEXT("bad:") };
 
 	assert_null(route_check(&all));
 	assert_string_equal(route_check(&(struct conf_map){ k, v, 2 }), "bad:");
