@@ -1,4 +1,7 @@
-/* policy/account.c - see policy/account.h */
+/* policy/account.c - see policy/account.h
+ *
+ * The transitions are the table; all else reads it.
+ */
 #include "policy/account.h"
 
 #include <string.h>

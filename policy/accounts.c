@@ -225,7 +225,8 @@ static Holdfast__Done__Result check_put(const struct policy *p, const struct acc
 		return HOLDFAST__DONE__RESULT__NO_SUCH;
 	if (put->create && p->n_accounts >= p->conf.accounts_max)
 		return invalid(text, "accounts_max is reached");
-	if (sets(put, "soft_limit") && (put->account->soft_limit < 1 || put->account->soft_limit > 9))
+	if (sets(put, "soft_limit") &&
+	    (put->account->soft_limit < 1 || put->account->soft_limit > 9))
 		return invalid(text, "soft_limit is 1 to 9");
 	if (put->reason.len > 512 || put->by.len > 128)
 		return invalid(text, "reason or name too long");

@@ -78,7 +78,7 @@ void answer_account_get(void *state, const struct bus_from *from, const Holdfast
 	if (kv_iter_free(&it) == ERR_OK)
 		send_accounts(p, from, &page);
 	else
-		bus_refuse(p->bus, from, HOLDFAST__REFUSED__WHY__FAILED, "the store cannot be read");
+		bus_refuse(p->bus, from, HOLDFAST__REFUSED__WHY__FAILED, "store unreadable");
 }
 
 /* ---- lists */
@@ -193,7 +193,8 @@ void answer_list_get(void *state, const struct bus_from *from, const Holdfast__F
 	enum err err;
 
 	g.account = system ? NULL : accounts_find(p, q->account);
-	if (q->list < HOLDFAST__LIST_NAME__LIST_BOUNCE || q->list > HOLDFAST__LIST_NAME__LIST_SYSTEM ||
+	if (q->list < HOLDFAST__LIST_NAME__LIST_BOUNCE ||
+	    q->list > HOLDFAST__LIST_NAME__LIST_SYSTEM ||
 	    (!system && g.account == NULL)) {
 		bus_done(p->bus, from, HOLDFAST__DONE__RESULT__NO_SUCH, "no such account or list");
 		return;
@@ -205,7 +206,7 @@ void answer_list_get(void *state, const struct bus_from *from, const Holdfast__F
 	if (err == ERR_OK)
 		send_list(p, from, &g);
 	else
-		bus_refuse(p->bus, from, HOLDFAST__REFUSED__WHY__FAILED, "the store cannot be read");
+		bus_refuse(p->bus, from, HOLDFAST__REFUSED__WHY__FAILED, "store unreadable");
 	for (size_t i = 0; i < g.n; i++)
 		holdfast__list_entry__free_unpacked(g.row[i], NULL);
 }

@@ -1,4 +1,6 @@
 /* policy/answer_stage.c - what the other stages ask: events, the system-wide list, re-checks
+ *
+ * Events are answered after their sync, re-checks when every list has answered.
  */
 #include "policy/policy.h"
 
@@ -160,7 +162,7 @@ void answer_recheck(void *state, const struct bus_from *from, const Holdfast__Fr
 	holdfast__verdict__init(&l->verdict);
 	account_verdict(a, clock_wall_ms(), p->conf.quota_defer_ms, &l->verdict);
 	if (l->verdict.cannot >= HOLDFAST__CANNOT_SEND__CANNOT_QUOTA_SOON && a != NULL && a->exists)
-		l->verdict.class_ = HOLDFAST__VERDICT_CLASS__VERDICT_OK; /* it was counted when accepted */
+		l->verdict.class_ = HOLDFAST__VERDICT_CLASS__VERDICT_OK; /* counted at its RCPT */
 	l->n_rcpt = q->n_key;
 	l->rcpt = xcalloc(q->n_key + 1, sizeof(*l->rcpt));
 	l->waiting = 1;

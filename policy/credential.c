@@ -93,7 +93,8 @@ Holdfast__Done__Result credential_put(struct policy *p, const Holdfast__Credenti
 		return HOLDFAST__DONE__RESULT__INVALID;
 	}
 	if (put->remove) {
-		known = kv_get(p->kv, CF_CREDENTIAL, put->login.data, put->login.len, &old) == ERR_OK;
+		known = kv_get(p->kv, CF_CREDENTIAL, put->login.data, put->login.len, &old) ==
+		        ERR_OK;
 		buf_free(&old);
 		kv_del(batch, CF_CREDENTIAL, put->login.data, put->login.len);
 		return known ? HOLDFAST__DONE__RESULT__OK : HOLDFAST__DONE__RESULT__NO_SUCH;

@@ -182,10 +182,16 @@ static void log_listed(const struct account *a, const Holdfast__ListEntry *e, co
 	         LOGB("origin", e->origin.data, e->origin.len));
 }
 
+static Holdfast__ListEntry *bounce_entry(struct policy *p, const struct account *a,
+                                         const Holdfast__Event *ev)
+{
+	return store_list_get(p->kv, BOUNCE, a->name, ev->key.data, ev->key.len);
+}
+
 void list_hard(struct policy *p, struct account *a, const Holdfast__Event *ev,
                struct kv_batch *batch)
 {
-	Holdfast__ListEntry *old = store_list_get(p->kv, BOUNCE, a->name, ev->key.data, ev->key.len);
+	Holdfast__ListEntry *old = bounce_entry(p, a, ev);
 	Holdfast__ListEntry e;
 
 	if (old != NULL && !is_soft(old)) {
@@ -206,7 +212,7 @@ void list_hard(struct policy *p, struct account *a, const Holdfast__Event *ev,
 void list_soft(struct policy *p, struct account *a, const Holdfast__Event *ev,
                struct kv_batch *batch)
 {
-	Holdfast__ListEntry *old = store_list_get(p->kv, BOUNCE, a->name, ev->key.data, ev->key.len);
+	Holdfast__ListEntry *old = bounce_entry(p, a, ev);
 	Holdfast__ListEntry e;
 	uint32_t count = 1;
 
@@ -235,7 +241,7 @@ void list_delivered(struct policy *p, struct account *a, const Holdfast__Event *
 
 	if (a->figures.listed[LISTED_SOFT] == 0)
 		return;
-	e = store_list_get(p->kv, BOUNCE, a->name, ev->key.data, ev->key.len);
+	e = bounce_entry(p, a, ev);
 	if (e != NULL && is_soft(e) && !list_entry_stands(a, e)) {
 		store_list_del(batch, e);
 		count_entry(p, a, e, -1, batch);

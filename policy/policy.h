@@ -43,7 +43,7 @@ struct policy {
 	struct reservations *reservations;
 	struct sources *sources;
 	struct applied *applied;           /* uthash by source: last seq */
-	struct idmap *laters;              /* answers that wait for a sync or for another instance */
+	struct idmap *laters;              /* answers that wait for a sync or another instance */
 	TAILQ_HEAD(, later) all_laters;
 	uint64_t system_entries;           /* on this instance's share of the system-wide list */
 	uint8_t  secret[32];               /* makes up keys of unknown logins */
@@ -163,7 +163,8 @@ void later_act(struct policy *p, const struct bus_from *from, Holdfast__Done__Re
                const char *text, struct kv_batch **batch);
 
 /* ---- answer_*.c: handlers */
-bus_handler_fn answer_login, answer_address, answer_mail, answer_rcpt, answer_abandon, answer_block, answer_recheck;
+bus_handler_fn answer_login, answer_address, answer_mail, answer_rcpt, answer_abandon;
+bus_handler_fn answer_block, answer_recheck;
 bus_handler_fn answer_events, answer_status, answer_ledger, answer_trace;
 bus_handler_fn answer_account_put, answer_account_get, answer_credential_put, answer_source_put;
 bus_handler_fn answer_list_put, answer_list_remove, answer_list_get;

@@ -1,4 +1,7 @@
-/* policy/quota.c - see policy/quota.h */
+/* policy/quota.c - see policy/quota.h
+ *
+ * Windows are numbers that rise with time, so a new one is a larger one.
+ */
 #include "policy/quota.h"
 
 #include <string.h>

@@ -142,7 +142,8 @@ static void load_share(struct policy *p, const uint8_t *key, const char *v, size
 	struct account *a = accounts_find(p, pb_bytes(v + 8, vlen - 8));
 
 	if (a != NULL)
-		add_index(p, find_or_new(p, a, key, store_read_u64(v)), store_read_u32(key + UUID_LEN));
+		add_index(p, find_or_new(p, a, key, store_read_u64(v)),
+		          store_read_u32(key + UUID_LEN));
 }
 
 enum err reserve_load(struct policy *p)

@@ -1,4 +1,7 @@
-/* policy/store.c - see policy/store.h */
+/* policy/store.c - see policy/store.h
+ *
+ * Big-endian integers, so that keys order by time; a NUL ends an account's name.
+ */
 #include "policy/store.h"
 
 #include <string.h>

@@ -92,7 +92,8 @@ static void add_head(struct buf *out, const struct dsn_facts *f, const char *bou
 	buf_adds(out, ">\r\nTo: <");
 	add_text(out, f->to);
 	buf_addf(out, ">\r\nSubject: %s\r\nDate: %s\r\nMessage-ID: <",
-	         delayed ? "Delayed mail: still being tried" : "Undelivered mail: returned to sender",
+	         delayed ? "Delayed mail: still being tried"
+	                 : "Undelivered mail: returned to sender",
 	         date);
 	add_text(out, f->report_id);
 	buf_addc(out, '@');

@@ -475,7 +475,9 @@ enum err smtp_domain_key(const char *domain, size_t len, struct buf *out)
 	struct cur c;
 	enum err err;
 
-	c = (struct cur){ .p = (const uint8_t *)domain + dot, .end = (const uint8_t *)domain + len };
+	c = (struct cur){
+		.p = (const uint8_t *)domain + dot, .end = (const uint8_t *)domain + len,
+	};
 	if (!parse_domain(&c) || c.p != c.end)
 		return ERR_SYNTAX;
 	if (dot)

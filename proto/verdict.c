@@ -71,7 +71,8 @@ static const struct answer cannot[] = {
 	[CANNOT(PENDING)] = { 550, "5.7.13", "Open the activation link, or ask support." },
 	[CANNOT(DISABLED)] = { 550, "5.7.13", "The account is disabled; ask support." },
 	[CANNOT(QUOTA_SOON)] = { 451, "4.7.1", "The quota is used up; try again after its reset." },
-	[CANNOT(QUOTA)] = { 550, "5.7.1", "The quota is used up; wait for its reset, or get more." },
+	[CANNOT(QUOTA)] = { 550, "5.7.1",
+	                    "The quota is used up; wait for its reset, or get more." },
 	[CANNOT(UNKNOWN)] = { 550, "5.7.13", "The account does not exist any more; ask support." },
 };
 
