@@ -72,10 +72,11 @@ char *xstrdup(const char *s)
 
 char *xstrndup(const char *s, size_t len)
 {
-	size_t n = strnlen(s, len);
+	size_t n = len > 0 ? strnlen(s, len) : 0;
 	char *q = xmalloc(n + 1);
 
-	memcpy(q, s, n);
+	if (n > 0)
+		memcpy(q, s, n);
 	q[n] = '\0';
 	return q;
 }

@@ -12,9 +12,9 @@
 void *xmalloc(size_t len);            /* uninitialised */
 void *xcalloc(size_t n, size_t len);  /* zeroed; n * len may not overflow */
 void *xrealloc(void *p, size_t len);  /* p may be NULL */
-void *xmemdup(const void *p, size_t len);
+void *xmemdup(const void *p, size_t len);             /* p may be NULL when len is 0 */
 char *xstrdup(const char *s);
-char *xstrndup(const char *s, size_t len);            /* always terminated */
+char *xstrndup(const char *s, size_t len);            /* always terminated; s as p above */
 char *xasprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void  xfree(void *p);                 /* NULL is fine */
 

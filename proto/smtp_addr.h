@@ -30,8 +30,8 @@ enum err smtp_path_parse(const char *p, size_t n, bool empty_ok, struct smtp_pat
 enum err smtp_addr_parse(const char *p, size_t n, struct smtp_path *out) MUST_CHECK;
 
 /* Append the list key: domain lower-cased and in A-label form (IDNA2008,
- * non-transitional), local part case-folded, quotes removed where they are not needed; tags and dots are
- * kept.  ERR_SYNTAX when the domain is none. */
+ * non-transitional), local part case-folded, quotes removed where they are not
+ * needed; tags and dots are kept.  ERR_SYNTAX when the domain is none. */
 enum err smtp_addr_key(const char *addr, size_t len, struct buf *out) MUST_CHECK;
 
 /* The same for a domain entry: "Example.org" or ".Example.org". */

@@ -112,7 +112,7 @@ def in_doubt(arrived, senders, row):
 
 def test_with_delivery_down_the_spool_takes_over_up_to_its_limit(world):
     world.start()
-    with Relay(*FAST, "--set", "ingest.spool_limit=2MiB", route=world) as r:
+    with Relay(*FAST, "--set", "ingest.spool_bytes=2MiB", route=world) as r:
         r.kill("delivery-1")
         body = b"Subject: s\r\n\r\n" + b"x" * 50000 + b"\r\n"
         c = r.client()
@@ -161,7 +161,7 @@ def test_with_holdq_down_held_mail_goes_to_the_spool(world):
 
 def test_memory_stays_flat_while_a_stage_is_down(world):
     world.start()
-    with Relay(*FAST, "--set", "kv_write_buffer=8MiB", "--set", "ingest.spool_limit=1GiB",
+    with Relay(*FAST, "--set", "kv_write_buffer=8MiB", "--set", "ingest.spool_bytes=1GiB",
                route=world) as r:
         r.kill("delivery-1")
         body = b"Subject: m\r\n\r\n" + b"m" * 100000 + b"\r\n"
@@ -184,14 +184,14 @@ def test_garbage_on_the_bus_is_counted_and_stops_nothing(relay):
         s = context.socket(zmq.DEALER)
         s.setsockopt(zmq.LINGER, 1000)
         s.connect("ipc://%s/run/%s.bus" % (relay.folder, name))
-        before = relay.metric(name, "bus_malformed_total")
+        before = relay.metric(name, "bus_dropped_total")
         s.send(b"\xff" * 64)
         s.send_multipart([b"", b"x", b"y", b"z"])
         s.send(os.urandom(2000))
         s.send(b"\0" * 200000)
         s.send_multipart([b"\x08\x01\xa2\x06\x00"])
         wait_for("%s counts it" % name,
-                 lambda: relay.metric(name, "bus_malformed_total") >= before + 3)
+                 lambda: relay.metric(name, "bus_dropped_total") >= before + 3)
         s.close()
     context.term()
     assert relay.client().mail("", "afterwards@world.test")[0] == 250

@@ -64,7 +64,7 @@ def test_implicit_tls(relay):
 
 @pytest.mark.parametrize("line, code", [
     ("RCPT TO:<a@b.test>", 503), ("DATA", 503), ("NONSENSE", 500), ("MAIL FROM:a@b.test", 501),
-    ("MAIL FROM:<a@b.test> SIZE=999999999999", 552), ("MAIL FROM:<a@b.test> BODY=SILLY", 501),
+    ("MAIL FROM:<a@b.test> SIZE=999999999999", 552), ("MAIL FROM:<a@b.test> BODY=SILLY", 555),
     ("MAIL FROM:<a@b.test> UNKNOWN=1", 555), ("VRFY anna", 252), ("NOOP", 250), ("RSET", 250),
     ("MAIL FROM:<a b@c.test>", 501), ("HELP", 214), ("EXPN list", 502),
 ])
@@ -147,3 +147,4 @@ def test_too_many_recipients_get_452(sink):
         codes = [c.cmd("RCPT TO:<r%d@world.test>" % i) for i in range(4)]
         assert [k for k, _ in codes] == [250, 250, 250, 452]
         assert codes[-1][1].startswith("4.5.3")
+        c.quit()

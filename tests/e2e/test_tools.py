@@ -88,7 +88,7 @@ def test_json_is_one_object_a_line(relay):
 
 
 def test_a_bad_configuration_is_refused_with_its_place(tmp_path):
-    cases = (("hostname: [", 1), ("hostname: x\nnonsense: 1\n", 2),
+    cases = (("hostname: [", 2), ("hostname: x\nnonsense: 1\n", 2),
              ("hostname: x\ninstances:\n  - {name: ingest-1, stage: nostage, bus: 'ipc:///x'}\n", 3),
              ("hostname: x\ndrain_wait: soon\n", 2))
     for text, line in cases:
