@@ -267,6 +267,22 @@ static void hunger(struct pool *p, struct dest *dest)
 	TAILQ_INSERT_TAIL(&p->hungry, dest, hungry_link);
 }
 
+static struct dest *unhunger(struct pool *p, struct dest *dest)
+{
+	TAILQ_REMOVE(&p->hungry, dest, hungry_link);
+	dest->hungry = false;
+	return dest;
+}
+
+bool pool_is_short(struct pool *p)
+{
+	struct dest *dest;
+
+	while ((dest = TAILQ_FIRST(&p->hungry)) != NULL && dest->n_ready == 0)
+		unhunger(p, dest);
+	return dest != NULL && p->n_sessions >= p->d->conf->total_connections;
+}
+
 /* One more connection, at the price of the longest idle one of somebody else. */
 static void connect_one(struct pool *p, struct dest *dest)
 {
@@ -353,9 +369,7 @@ static void feed_hungry(struct pool *p)
 
 	while (p->n_sessions < p->d->conf->total_connections &&
 	       (dest = TAILQ_FIRST(&p->hungry)) != NULL) {
-		TAILQ_REMOVE(&p->hungry, dest, hungry_link);
-		dest->hungry = false;
-		pool_run(p, dest);
+		pool_run(p, unhunger(p, dest));
 		if (dest == last)
 			break;
 	}
@@ -402,6 +416,8 @@ void pool_tick(struct pool *p, uint64_t mono_ms)
 
 	close_idle(p, mono_ms);
 	feed_hungry(p);
+	if (pool_is_short(p) && !TAILQ_EMPTY(&p->idle))
+		session_quit(TAILQ_FIRST(&p->idle));
 	HASH_ITER(hh, p->by_key, dest, next) {
 		if (dest->n_ready > 0)
 			pool_run(p, dest);

@@ -37,7 +37,10 @@ void pool_push(struct pool *p, struct job *j);
 /* The next job for a session of dest, with its body in memory, JOB_WORKING; NULL: none. */
 struct job *pool_next(struct pool *p, struct dest *dest);
 
-/* What a session tells: it is up; it has no work; it is over.  why: it never came up, at any
+/* Do others wait for the connection of a session that has no work? */
+bool pool_is_short(struct pool *p);
+
+/* What a session tells: it is up; it is over.  why: it never came up, at any
  * address (NULL: it was up). */
 void pool_session_up(struct pool *p, struct dest *dest);
 void pool_session_over(struct pool *p, struct dest *dest, bool was_up,

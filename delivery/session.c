@@ -265,7 +265,7 @@ static bool on_wait(struct session *s)
 	if (s->state == SN_WORKING) {
 		if (start_mails(s))
 			return true;
-		if (s->n == 0 && (s->pool->d->draining ||
+		if (s->n == 0 && (s->pool->d->draining || pool_is_short(s->pool) ||
 		                  s->mails >= conf_of(s)->connection_messages))
 			client_quit(s->client);
 	}
