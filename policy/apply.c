@@ -77,10 +77,9 @@ static bool proves_no_mailbox(const Holdfast__Evidence *e)
 
 static void tell_system_list(struct policy *p, const Holdfast__Event *ev, struct kv_batch *batch)
 {
-	unsigned i = bus_shard(p->bus, HOLDFAST__ROLE__ROLE_POLICY, ev->key.data, ev->key.len);
 	Holdfast__Event out = *ev;
 
-	if (bus_is_self(p->bus, HOLDFAST__ROLE__ROLE_POLICY, i)) {
+	if (list_system_is_here(p, ev->key)) {
 		list_block_invalid(p, ev, batch);
 		return;
 	}

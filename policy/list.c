@@ -123,7 +123,7 @@ bool list_blocked(struct policy *p, ProtobufCBinaryData key)
 	return true;
 }
 
-static bool system_is_here(const struct policy *p, ProtobufCBinaryData key)
+bool list_system_is_here(const struct policy *p, ProtobufCBinaryData key)
 {
 	unsigned i;
 
@@ -144,7 +144,7 @@ void list_verdict(struct policy *p, const struct account *a, ProtobufCBinaryData
 		*hits |= 1u << HOLDFAST__VERDICT_CLASS__VERDICT_BOUNCE;
 	if (on_unsubscribe(p, a, key))
 		*hits |= 1u << HOLDFAST__VERDICT_CLASS__VERDICT_UNSUBSCRIBE;
-	if (!system_is_here(p, key))
+	if (!list_system_is_here(p, key))
 		*remote = true;
 	else if (list_blocked(p, key))
 		*hits |= 1u << HOLDFAST__VERDICT_CLASS__VERDICT_BLOCK;

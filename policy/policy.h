@@ -77,6 +77,8 @@ void accounts_message(const struct account *a, uint64_t now_ms, Holdfast__Accoun
 void list_verdict(struct policy *p, const struct account *a, ProtobufCBinaryData key,
                   Holdfast__Verdict *out, unsigned *hits, bool *remote);
 bool list_blocked(struct policy *p, ProtobufCBinaryData key); /* here, on the system-wide list */
+/* Is key's share of the system-wide list ours?  Without a bus (tests) it is. */
+bool list_system_is_here(const struct policy *p, ProtobufCBinaryData key);
 bool list_entry_stands(const struct account *a, const Holdfast__ListEntry *e);
 /* What an outcome teaches.  All add to batch. */
 void list_hard(struct policy *p, struct account *a, const Holdfast__Event *ev,
