@@ -235,9 +235,11 @@ class Relay:
 
 
 def running(pid):
+    """False once it holds no file any more: a dead first thread leaves the others to finish."""
     try:
         with open("/proc/%d/stat" % pid) as f:
-            return f.read().rsplit(")", 1)[1].split()[0] != "Z"
+            dead = f.read().rsplit(")", 1)[1].split()[0] in "ZX"
+        return not dead or len(os.listdir("/proc/%d/task" % pid)) > 1
     except OSError:
         return False
 
