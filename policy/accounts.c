@@ -205,7 +205,9 @@ static Holdfast__Done__Result next_state(const Holdfast__AccountPut *put,
 	if (want == now)
 		return HOLDFAST__DONE__RESULT__OK;
 	if (account_transition(now, want, &hold) != ERR_OK)
-		return invalid(text, "that state cannot follow the present one");
+		return invalid(text, now == HOLDFAST__ACCOUNT_STATE__ACCOUNT_DISABLED
+		                             ? "a disabled account goes to review first"
+		                             : "that state cannot follow the present one");
 	m->state = want;
 	m->hold = hold;
 	m->reason = put->reason;
