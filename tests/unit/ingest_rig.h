@@ -232,8 +232,10 @@ static inline void stage_up(struct irig *r)
 		.pending_bytes = 4 << 20,
 	};
 	const struct bus_conf bus = {
-		.common = &r->rig.common, .role = HOLDFAST__ROLE__ROLE_INGEST, .instance = "ingest-1",
-		.asks = BUS_ROLE(HOLDFAST__ROLE__ROLE_POLICY) | BUS_ROLE(HOLDFAST__ROLE__ROLE_HOLDQ) |
+		.common = &r->rig.common, .role = HOLDFAST__ROLE__ROLE_INGEST,
+		.instance = "ingest-1",
+		.asks = BUS_ROLE(HOLDFAST__ROLE__ROLE_POLICY) |
+		        BUS_ROLE(HOLDFAST__ROLE__ROLE_HOLDQ) |
 		        BUS_ROLE(HOLDFAST__ROLE__ROLE_DELIVERY),
 		.state = &r->st, .peer = rig_peer,
 	};

@@ -168,24 +168,34 @@ static void a_dead_lane_does_not_hold_up_another(void **state)
 static void parts_of_one_message_share_its_bytes(void **state)
 {
 	struct irig *r = irig_open();
-	struct ingest *in = ingest_of(&r->st);
 	struct buf text = BUF_INIT;
+	struct spool_stats d;
 
-	r->conf.max_recipients = 100;
-	r->rig.common.bus_frame_bytes = 64 * 1024;
+	stage_down(r);
+	r->rig.common.bus_frame_bytes = 4096;
+	stage_up(r);
 	client_connect(r);
 	buf_adds(&text, "EHLO me\r\nMAIL FROM:<a@b.test>\r\n");
-	for (int i = 0; i < 100; i++) /* more than an envelope of the smallest frame holds */
+	for (int i = 0; i < 100; i++) /* more than one envelope holds */
 		buf_addf(&text, "RCPT TO:<a-rather-long-local-part-of-number-%03d@d.test>\r\n", i);
 	buf_adds(&text, "DATA\r\n" BODY "QUIT\r\n");
 	stream_write(r->client, text.data, text.len);
 	RIG_UNTIL(&r->rig, client_heard(r, "250 2.0.0 Queued as "));
 	RIG_UNTIL(&r->rig, r->gone);
-	assert_int_equal(depth(r).recipients, 100);
+	d = depth(r);
+	assert_int_equal(d.recipients, 100);
+	assert_true(d.parts >= 3);
+	assert_true(d.bytes < 500);
+	stage_down(r);
+	stage_up(r);
+	assert_int_equal(depth(r).bytes, d.bytes); /* counted once, too, after a restart */
 	delivery_up(r);
 	until_empty(r);
+	assert_int_equal(r->n_taken, d.parts);
+	for (unsigned i = 0; i < r->n_taken; i++)
+		assert_true(r->taken[i].size == d.bytes);
 	assert_int_equal(depth(r).bytes, 0);
-	assert_int_equal(in->memory, 0);
+	assert_int_equal(ingest_of(&r->st)->memory, 0);
 	buf_free(&text);
 	irig_close(r);
 }
