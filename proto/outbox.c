@@ -417,7 +417,9 @@ enum err outbox_each(struct outbox *o, outbox_event_fn *fn, void *arg)
 
 		if (ev == NULL)
 			continue;
-		fn(arg, ev);
+		/* What is acknowledged may lie here until its lazy delete is written. */
+		if (seq >= o->outlet[outlet_of(o, ev)].read)
+			fn(arg, ev);
 		holdfast__event__free_unpacked(ev, NULL);
 	}
 	return kv_iter_free(&it);

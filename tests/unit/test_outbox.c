@@ -207,6 +207,23 @@ static void events_arrive_in_order_at_the_owner_of_their_account(void **state)
 	RIG_UNTIL(&rig, outbox_unsent(outbox) == 0);
 }
 
+static void count_event(void *arg, const Holdfast__Event *e)
+{
+	unsigned *n = arg;
+
+	++*n;
+}
+
+static void what_is_acknowledged_is_counted_no_more(void **state)
+{
+	unsigned n = 0;
+
+	add_many(300);
+	RIG_UNTIL(&rig, outbox_unsent(outbox) == 0);
+	assert_int_equal(outbox_each(outbox, count_event, &n), ERR_OK);
+	assert_int_equal(n, 0);
+}
+
 static void a_block_goes_to_the_owner_of_the_address(void **state)
 {
 	unsigned at;
@@ -261,13 +278,6 @@ static void a_dead_instance_does_not_hold_up_the_other(void **state)
 	assert_true(policies[0].frames <= 2); /* one open, and no storm */
 }
 
-static void count_event(void *arg, const Holdfast__Event *e)
-{
-	unsigned *n = arg;
-
-	++*n;
-}
-
 static void a_restart_goes_on_where_it_was(void **state)
 {
 	unsigned n = 0;
@@ -318,6 +328,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(events_arrive_in_order_at_the_owner_of_their_account),
+		T(what_is_acknowledged_is_counted_no_more),
 		T(a_block_goes_to_the_owner_of_the_address),
 		T(a_lost_answer_makes_a_repeat_and_no_gap),
 		T(half_an_acknowledgement_is_taken_as_that),
