@@ -53,6 +53,7 @@ static void on_written(enum err err, void *owner, uint64_t id)
 	if (p == NULL)
 		return;
 	outbox_kick(p->outbox);
+	unsynced_durable(p);
 	l = later_find(p, id);
 	if (l == NULL)
 		return;
@@ -65,6 +66,7 @@ static void on_written(enum err err, void *owner, uint64_t id)
 
 void later_write(struct policy *p, uint64_t id, struct kv_batch **batch)
 {
+	p->batches++;
 	kv_write(p->kv, batch, on_written, p->stage, id);
 }
 

@@ -18,6 +18,7 @@ enum err policy_open(struct stage *st)
 	p->conf = *(const struct policy_conf *)st->worker->conf;
 	p->laters = idmap_new();
 	TAILQ_INIT(&p->all_laters);
+	TAILQ_INIT(&p->unsynced_by_batch);
 	st->state = p;
 	err = credential_open(p);
 	if (err == ERR_OK)
@@ -56,6 +57,7 @@ void policy_close(struct stage *st)
 	reserve_free(p);
 	sources_free(p);
 	apply_free(p);
+	unsynced_free(p);
 	accounts_free(p);
 	later_end_all(p);
 	idmap_free(&p->laters);

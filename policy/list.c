@@ -62,7 +62,7 @@ static bool on_bounce(struct policy *p, const struct account *a, ProtobufCBinary
 
 	if (a->figures.listed[LISTED_BOUNCE] + a->figures.listed[LISTED_SOFT] == 0)
 		return false;
-	e = store_list_get(p->kv, BOUNCE, a->name, key.data, key.len);
+	e = unsynced_get(p, BOUNCE, a->name, key.data, key.len);
 	if (e == NULL)
 		return false;
 	stands = list_entry_stands(a, e);
@@ -74,7 +74,7 @@ static bool on_bounce(struct policy *p, const struct account *a, ProtobufCBinary
 /* The bypass for transactional mail never covers a complaint. */
 static bool unsubscribed(struct policy *p, const struct account *a, const void *key, size_t len)
 {
-	Holdfast__ListEntry *e = store_list_get(p->kv, UNSUBSCRIBE, a->name, key, len);
+	Holdfast__ListEntry *e = unsynced_get(p, UNSUBSCRIBE, a->name, key, len);
 	bool hit;
 
 	if (e == NULL)
@@ -116,7 +116,7 @@ bool list_blocked(struct policy *p, ProtobufCBinaryData key)
 
 	if (p->system_entries == 0)
 		return false;
-	e = store_list_get(p->kv, SYSTEM, "", key.data, key.len);
+	e = unsynced_get(p, SYSTEM, "", key.data, key.len);
 	if (e == NULL)
 		return false;
 	holdfast__list_entry__free_unpacked(e, NULL);
@@ -185,7 +185,7 @@ static void log_listed(const struct account *a, const Holdfast__ListEntry *e, co
 static Holdfast__ListEntry *bounce_entry(struct policy *p, const struct account *a,
                                          const Holdfast__Event *ev)
 {
-	return store_list_get(p->kv, BOUNCE, a->name, ev->key.data, ev->key.len);
+	return unsynced_get(p, BOUNCE, a->name, ev->key.data, ev->key.len);
 }
 
 void list_hard(struct policy *p, struct account *a, const Holdfast__Event *ev,
@@ -203,7 +203,7 @@ void list_hard(struct policy *p, struct account *a, const Holdfast__Event *ev,
 		holdfast__list_entry__free_unpacked(old, NULL);
 	}
 	entry_of_event(a, ev, BOUNCE, "hard", &e);
-	store_list_put(batch, &e);
+	unsynced_put(p, batch, &e);
 	count_entry(p, a, &e, 1, batch);
 	log_listed(a, &e, "bounce");
 	metric_add(p->stage->metrics, PM_LISTED, 1);
@@ -224,7 +224,7 @@ void list_soft(struct policy *p, struct account *a, const Holdfast__Event *ev,
 		count = old->soft_count + 1;
 	entry_of_event(a, ev, BOUNCE, "soft", &e);
 	e.soft_count = count;
-	store_list_put(batch, &e);
+	unsynced_put(p, batch, &e);
 	if (old == NULL)
 		count_entry(p, a, &e, 1, batch);
 	holdfast__list_entry__free_unpacked(old, NULL);
@@ -243,7 +243,7 @@ void list_delivered(struct policy *p, struct account *a, const Holdfast__Event *
 		return;
 	e = bounce_entry(p, a, ev);
 	if (e != NULL && is_soft(e) && !list_entry_stands(a, e)) {
-		store_list_del(batch, e);
+		unsynced_del(p, batch, e);
 		count_entry(p, a, e, -1, batch);
 	}
 	if (e != NULL)
@@ -258,7 +258,7 @@ void list_block_invalid(struct policy *p, const Holdfast__Event *ev, struct kv_b
 	if (list_blocked(p, ev->key))
 		return;
 	entry_of_event(NULL, ev, SYSTEM, "invalid", &e);
-	store_list_put(batch, &e);
+	unsynced_put(p, batch, &e);
 	count_entry(p, NULL, &e, 1, batch);
 	log_listed(&nobody, &e, "system");
 }
@@ -302,7 +302,7 @@ Holdfast__Done__Result list_put(struct policy *p, const Holdfast__ListPut *put, 
 		return r;
 	if (e.origin.len == 0 || e.origin.len > 32 || e.by.len > 128 || e.note.len > 512)
 		return invalid(text, "origin, name or note is missing or too long");
-	old = store_list_get(p->kv, e.list, a == NULL ? "" : a->name, e.key.data, e.key.len);
+	old = unsynced_get(p, e.list, a == NULL ? "" : a->name, e.key.data, e.key.len);
 	if (old != NULL) {
 		bool stands = a == NULL || list_entry_stands(a, old);
 
@@ -320,7 +320,7 @@ Holdfast__Done__Result list_put(struct policy *p, const Holdfast__ListPut *put, 
 	e.removed_ms = 0;
 	e.soft_count = 0;
 	e.version = 1;
-	store_list_put(batch, &e);
+	unsynced_put(p, batch, &e);
 	count_entry(p, a, &e, 1, batch);
 	return HOLDFAST__DONE__RESULT__OK;
 }
@@ -337,12 +337,12 @@ Holdfast__Done__Result list_remove(struct policy *p, const Holdfast__ListRemove 
 		return r;
 	if (rm->by.len > 128 || rm->reason.len > 512)
 		return invalid(text, "name or reason too long");
-	e = store_list_get(p->kv, rm->list, a == NULL ? "" : a->name, rm->key.data, rm->key.len);
+	e = unsynced_get(p, rm->list, a == NULL ? "" : a->name, rm->key.data, rm->key.len);
 	if (e == NULL) {
 		*text = "it is not on the list";
 		return HOLDFAST__DONE__RESULT__NO_SUCH;
 	}
-	store_list_del(batch, e);
+	unsynced_del(p, batch, e);
 	count_entry(p, a, e, -1, batch);
 	by = e->removed_by; /* keep what unpack allocated: only lent for the record */
 	e->removed_ms = now_ms;

@@ -31,6 +31,7 @@ enum policy_metric {
 struct applied;
 struct reservations;
 struct sources;
+struct unsynced;
 
 struct policy {
 	struct stage *stage;
@@ -45,6 +46,9 @@ struct policy {
 	struct applied *applied;           /* uthash by source: last seq */
 	struct idmap *laters;              /* answers that wait for a sync or another instance */
 	TAILQ_HEAD(, later) all_laters;
+	struct unsynced *unsynced;         /* uthash by key: see unsynced.c */
+	TAILQ_HEAD(, unsynced) unsynced_by_batch;
+	uint64_t batches, durable;         /* written by later_write(), and synced of them */
 	uint64_t system_entries;           /* on this instance's share of the system-wide list */
 	uint8_t  secret[32];               /* makes up keys of unknown logins */
 	uint32_t serial;                   /* keeps keys of one millisecond apart */
@@ -93,6 +97,16 @@ Holdfast__Done__Result list_put(struct policy *p, const Holdfast__ListPut *put, 
                                 struct kv_batch *batch, const char **text);
 Holdfast__Done__Result list_remove(struct policy *p, const Holdfast__ListRemove *rm,
                                    uint64_t now_ms, struct kv_batch *batch, const char **text);
+
+/* ---- unsynced.c: list entries as the batches that are still being synced leave them */
+/* The entry as the last event or act left it, or NULL; the caller frees it. */
+Holdfast__ListEntry *unsynced_get(const struct policy *p, Holdfast__ListName list,
+                                  const char *account, const void *key, size_t len);
+/* Change an entry in batch, which later_write() is given before anything else is. */
+void unsynced_put(struct policy *p, struct kv_batch *batch, const Holdfast__ListEntry *e);
+void unsynced_del(struct policy *p, struct kv_batch *batch, const Holdfast__ListEntry *e);
+void unsynced_durable(struct policy *p); /* the next of later_write()'s batches is */
+void unsynced_free(struct policy *p);
 
 /* ---- reserve.c: shares of quotas that sessions hold */
 enum err reserve_load(struct policy *p) MUST_CHECK; /* BLOCKS */

@@ -121,7 +121,7 @@ Holdfast__ListEntry *store_list_get(struct kv *kv, Holdfast__ListName list,
 	return e;
 }
 
-static void entry_key(struct buf *k, const Holdfast__ListEntry *e)
+void key_list_entry(struct buf *k, const Holdfast__ListEntry *e)
 {
 	char *account = xstrndup((const char *)e->account.data, e->account.len);
 
@@ -133,7 +133,7 @@ void store_list_put(struct kv_batch *b, const Holdfast__ListEntry *e)
 {
 	struct buf k = BUF_INIT;
 
-	entry_key(&k, e);
+	key_list_entry(&k, e);
 	store_put_message(b, CF_LIST, k.data, k.len, &e->base);
 	buf_free(&k);
 }
@@ -142,7 +142,7 @@ void store_list_del(struct kv_batch *b, const Holdfast__ListEntry *e)
 {
 	struct buf k = BUF_INIT;
 
-	entry_key(&k, e);
+	key_list_entry(&k, e);
 	kv_del(b, CF_LIST, k.data, k.len);
 	buf_free(&k);
 }
@@ -151,7 +151,7 @@ void store_history_put(struct kv_batch *b, const Holdfast__ListEntry *e)
 {
 	struct buf k = BUF_INIT;
 
-	entry_key(&k, e);
+	key_list_entry(&k, e);
 	buf_addc(&k, '\0');
 	buf_add_u64(&k, e->removed_ms);
 	store_put_message(b, CF_HISTORY, k.data, k.len, &e->base);

@@ -33,6 +33,7 @@ extern const struct kv_cf policy_cfs[];
 /* Keys.  Each appends to an empty buf. */
 void key_list(struct buf *k, Holdfast__ListName list, const char *account, const void *key,
               size_t len);
+void key_list_entry(struct buf *k, const Holdfast__ListEntry *e); /* its key_list() */
 void key_history(struct buf *k, Holdfast__ListName list, const char *account, const void *key,
                  size_t len, uint64_t removed_ms);
 void key_audit(struct buf *k, const char *account, uint64_t now_ms, uint32_t n);

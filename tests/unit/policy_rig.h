@@ -48,6 +48,7 @@ static inline void rig_open(struct policy_rig *r)
 	while (policy_cfs[n].name != NULL)
 		n++;
 	memset(&r->p, 0, sizeof(r->p));
+	TAILQ_INIT(&r->p.unsynced_by_batch);
 	assert_int_equal(kv_open(&r->loop, r->dir, policy_cfs, n, &conf, &r->p.kv), ERR_OK);
 	r->stage.metrics = metric_set_new(r->metrics, rig_metrics);
 	r->p.stage = &r->stage;
@@ -67,6 +68,7 @@ static inline void rig_close(struct policy_rig *r)
 	reserve_free(&r->p);
 	sources_free(&r->p);
 	apply_free(&r->p);
+	unsynced_free(&r->p);
 	accounts_free(&r->p);
 	kv_close(&r->p.kv);
 	uv_run(&r->loop, UV_RUN_DEFAULT);

@@ -169,6 +169,39 @@ static void the_third_soft_bounce_lists_it_and_the_limit_acts_at_once(void **sta
 	assert_int_equal(verdict(r, &soft), HOLDFAST__VERDICT_CLASS__VERDICT_BOUNCE);
 }
 
+static void soft_bounces_of_one_frame_add_up(void **state)
+{
+	struct policy_rig *r = *state;
+	struct account *a = rig_account(r, "shop", ACTIVE, 0);
+	struct told t[3];
+	bool soft;
+
+	for (int i = 0; i < 3; i++)
+		tell(&t[i], (uint64_t)i + 1, BOUNCED, SOFT);
+	apply(r, t, 3);
+	assert_int_equal(soft_count(r), 3);
+	assert_int_equal(verdict(r, &soft), HOLDFAST__VERDICT_CLASS__VERDICT_BOUNCE);
+	assert_int_equal(a->figures.listed[LISTED_SOFT], 1);
+}
+
+static void a_hard_bounce_is_not_undone_by_a_soft_one_of_the_same_frame(void **state)
+{
+	struct policy_rig *r = *state;
+	struct account *a = rig_account(r, "shop", ACTIVE, 0);
+	struct told t[2];
+	bool soft;
+
+	tell(&t[0], 1, BOUNCED, HARD);
+	tell(&t[1], 2, EXPIRED, SOFT);
+	apply(r, t, 2);
+	rig_reopen(r);
+	assert_int_equal(verdict(r, &soft), HOLDFAST__VERDICT_CLASS__VERDICT_BOUNCE);
+	assert_false(soft);
+	a = accounts_find(&r->p, pb_str("shop"));
+	assert_int_equal(a->figures.listed[LISTED_BOUNCE], 1);
+	assert_int_equal(a->figures.listed[LISTED_SOFT], 0);
+}
+
 static void a_delivery_clears_the_soft_count(void **state)
 {
 	struct policy_rig *r = *state;
@@ -275,6 +308,8 @@ int main(void)
 		T(two_sources_have_numbers_of_their_own),
 		T(a_hard_bounce_lists_the_address),
 		T(the_third_soft_bounce_lists_it_and_the_limit_acts_at_once),
+		T(soft_bounces_of_one_frame_add_up),
+		T(a_hard_bounce_is_not_undone_by_a_soft_one_of_the_same_frame),
 		T(a_delivery_clears_the_soft_count),
 		T(a_block_teaches_nothing),
 		T(only_the_domains_own_server_at_rcpt_blocks_for_everyone),

@@ -135,6 +135,30 @@ static void what_is_removed_lets_mail_through_and_leaves_history(void **state)
 	assert_int_equal(kv_iter_free(&it), ERR_OK);
 }
 
+static void an_entry_taken_off_twice_before_the_sync_is_counted_off_once(void **state)
+{
+	struct policy_rig *r = *state;
+	struct account *a = rig_account(r, "shop", ACTIVE, 0);
+	Holdfast__ListRemove rm = HOLDFAST__LIST_REMOVE__INIT;
+	struct kv_batch *b[2] = { kv_batch_new(), kv_batch_new() };
+	const char *text = "";
+
+	put(r, UNSUB, "a@b.test", "manual");
+	put(r, UNSUB, "c@b.test", "manual");
+	rm.list = UNSUB;
+	rm.account = pb_str("shop");
+	rm.key = pb_str("a@b.test");
+	assert_int_equal(list_remove(&r->p, &rm, RIG_NOW, b[0], &text), OK);
+	assert_int_equal(list_remove(&r->p, &rm, RIG_NOW, b[1], &text),
+	                 HOLDFAST__DONE__RESULT__NO_SUCH);
+	assert_true(kv_batch_empty(b[1]));
+	kv_batch_free(&b[1]);
+	rig_write(r, &b[0]);
+	assert_int_equal(a->figures.listed[LISTED_UNSUBSCRIBE], 1);
+	assert_class(r, "a@b.test", HOLDFAST__VERDICT_CLASS__VERDICT_OK);
+	assert_class(r, "c@b.test", HOLDFAST__VERDICT_CLASS__VERDICT_UNSUBSCRIBE);
+}
+
 static void counts_of_entries_survive_a_restart(void **state)
 {
 	struct policy_rig *r = *state;
@@ -235,6 +259,7 @@ int main(void)
 		T(domains_stand_on_the_unsubscribe_list_only),
 		T(the_bypass_never_covers_a_complaint),
 		T(what_is_removed_lets_mail_through_and_leaves_history),
+		T(an_entry_taken_off_twice_before_the_sync_is_counted_off_once),
 		T(counts_of_entries_survive_a_restart),
 		T(the_longest_network_wins),
 		T(an_unknown_login_gets_the_same_keys_each_time),
