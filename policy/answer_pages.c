@@ -109,17 +109,16 @@ static bool add_entry(struct list_page *g, const void *p, size_t len, bool histo
 }
 
 static enum err add_range(struct policy *p, struct list_page *g, unsigned cf,
-                          const struct buf *lo, const struct buf *hi, size_t skip)
+                          const struct buf *lo, const struct buf *hi, bool skip_lo)
 {
 	struct kv_iter *it = kv_iter_new(p->kv, cf, lo->data, lo->len, hi->data, hi->len);
 
 	while (kv_iter_next(it)) {
 		size_t klen, vlen;
-		const void *value;
+		const void *key = kv_iter_key(it, &klen);
+		const void *value = kv_iter_value(it, &vlen);
 
-		(void)kv_iter_key(it, &klen);
-		value = kv_iter_value(it, &vlen);
-		if (klen == skip) /* the last of the page before */
+		if (skip_lo && klen == lo->len && memcmp(key, lo->data, klen) == 0)
 			continue;
 		if (!add_entry(g, value, vlen, cf == CF_HISTORY))
 			break;
@@ -145,7 +144,7 @@ static enum err one_key(struct policy *p, const Holdfast__ListGet *q, const char
 		key_history(&k, q->list, account, q->key.data, q->key.len, 0);
 		buf_add(&end, k.data, k.len);
 		buf_add(&end, "\xff\xff\xff\xff\xff\xff\xff\xff", 8);
-		err = add_range(p, g, CF_HISTORY, &k, &end, 0);
+		err = add_range(p, g, CF_HISTORY, &k, &end, false);
 	}
 	buf_free(&k);
 	buf_free(&end);
@@ -164,7 +163,7 @@ static enum err key_page(struct policy *p, const Holdfast__ListGet *q, const cha
 	key_list(&hi, q->list, account, "", 0);
 	hi.data[hi.len - 1] = 1; /* behind every key of this account */
 	err = add_range(p, g, q->history ? CF_HISTORY : CF_LIST, &lo, &hi,
-	                q->after.len > 0 && !q->history ? lo.len : 0);
+	                q->after.len > 0 && !q->history); /* after ended the page before */
 	buf_free(&lo);
 	buf_free(&hi);
 	return err;

@@ -84,6 +84,20 @@ void bus_refuse(struct bus *bus, const struct bus_from *from, Holdfast__Refused_
 	fake.answer[fake.n_answer++] = (struct fake_answer){ from->call, NULL, why, NULL };
 }
 
+void bus_done(struct bus *bus, const struct bus_from *from, Holdfast__Done__Result result,
+              const char *text)
+{
+	Holdfast__Done done = HOLDFAST__DONE__INIT;
+	Holdfast__Frame frame = HOLDFAST__FRAME__INIT;
+
+	done.result = result;
+	done.text.len = strlen(text);
+	done.text.data = (uint8_t *)text;
+	frame.body_case = HOLDFAST__FRAME__BODY_DONE;
+	frame.done = &done;
+	bus_answer(bus, from, &frame, NULL);
+}
+
 unsigned bus_instances(const struct bus *bus, Holdfast__Role stage)
 {
 	return stage == HOLDFAST__ROLE__ROLE_DELIVERY ? 2 : 1;
