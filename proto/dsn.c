@@ -1,7 +1,9 @@
-/* proto/dsn.c - see proto/dsn.h
+/* proto/dsn.c - write a delivery report
  *
- * Every value from outside goes through add_value(): control bytes become spaces
- * and long values are cut, so that none can end a field or begin another.
+ * Every value from outside goes through clean(): control bytes become spaces, bytes that
+ * are no UTF-8 become '?', and long values are cut, so that none can end a field or
+ * begin another.  Where an address holds UTF-8 the report is an internationalised
+ * one (RFC 6533); otherwise its status part is pure ASCII, as RFC 3464 wants it.
  */
 #include "proto/dsn.h"
 
@@ -9,17 +11,24 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include "proto/smtp_addr.h"
 
-enum { VALUE_MAX = 600, HEADERS_MAX = 32768, FOLD_AT = 72 };
+enum {
+	VALUE_MAX = 2048,
+	WORD_MAX = 400,      /* longer ones are broken: a line may not pass LINE_LIMIT */
+	FOLD_AT = 76,
+	LINE_LIMIT = 998,    /* RFC 5322, 2.1.1 */
+	HEADERS_MAX = 32768, /* of the original that are enclosed */
+};
 
 void dsn_date(uint64_t ms, char out[40])
 {
 	static const char days[] = "SunMonTueWedThuFriSat";
 	static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
 	time_t s = (time_t)(ms / 1000);
-	struct tm tm;
+	struct tm tm = { .tm_mday = 1 };
 
-	gmtime_r(&s, &tm);
+	(void)gmtime_r(&s, &tm); /* fails beyond the year 2^31 only: then the date is 1900 */
 	snprintf(out, 40, "%.3s, %02d %.3s %04d %02d:%02d:%02d +0000", days + 3 * tm.tm_wday,
 	         tm.tm_mday, months + 3 * tm.tm_mon, (tm.tm_year + 1900) % 10000, tm.tm_hour,
 	         tm.tm_min, tm.tm_sec);
@@ -27,41 +36,129 @@ void dsn_date(uint64_t ms, char out[40])
 
 /* ---- values */
 
-static void add_value(struct buf *out, const void *p, size_t len)
+static bool is_ascii(const void *p, size_t len)
 {
 	const unsigned char *b = p;
 
-	for (size_t i = 0; i < len && i < VALUE_MAX; i++)
-		buf_addc(out, b[i] < 32 || b[i] > 126 ? (b[i] == '\n' ? ' ' : '?') : (char)b[i]);
+	for (size_t i = 0; i < len; i++)
+		if (b[i] > 127)
+			return false;
+	return true;
 }
 
-static void add_text(struct buf *out, const char *s)
+static void clean(struct buf *out, const void *p, size_t len, bool utf8)
 {
-	add_value(out, s, strlen(s));
-}
+	const unsigned char *b = p;
+	size_t most = len < VALUE_MAX ? len : VALUE_MAX;
 
-/* A field whose value may be long: folded at spaces (RFC 5322, 2.2.3). */
-static void add_folded(struct buf *out, const char *name, const struct buf *value)
-{
-	size_t column = strlen(name) + 2, at = 0;
+	for (size_t i = 0; i < most;) {
+		uint32_t code;
+		size_t n = utf8 && b[i] > 127 ? smtp_utf8_read(b + i, most - i, &code) : 0;
 
-	buf_addf(out, "%s: ", name);
-	while (at < value->len) {
-		size_t word = at;
-
-		while (word < value->len && (value->data[word] != ' ' || word == at))
-			word++;
-		if (column + (word - at) > FOLD_AT && at > 0) {
-			buf_adds(out, "\r\n");
-			column = 0;
-			if (value->data[at] != ' ')
-				buf_addc(out, ' ');
+		if (n > 0) {
+			buf_add(out, b + i, n);
+			i += n;
+			continue;
 		}
-		buf_add(out, value->data + at, word - at);
-		column += word - at;
-		at = word;
+		buf_addc(out, b[i] < 32 ? ' ' : b[i] > 126 ? '?' : (char)b[i]);
+		i++;
+	}
+}
+
+static void clean_text(struct buf *out, const char *s, bool utf8)
+{
+	clean(out, s, strlen(s), utf8);
+}
+
+/* The next word of value from at: its length, never ending inside a character. */
+static size_t word_length(const struct buf *value, size_t at)
+{
+	size_t n = 0;
+
+	while (at + n < value->len && value->data[at + n] != ' ' && n < WORD_MAX)
+		n++;
+	while (n > WORD_MAX - 4 && at + n < value->len && (value->data[at + n] & 0xc0) == 0x80)
+		n--;
+	return n;
+}
+
+/* Add value in lines that are broken at spaces by fold; column is where the first begins. */
+static void add_words(struct buf *out, const struct buf *value, size_t column, const char *fold)
+{
+	size_t at = 0;
+	bool first = true;
+
+	while (at < value->len) {
+		size_t n = word_length(value, at);
+
+		if (n == 0) {
+			at++;
+			continue;
+		}
+		if (!first && column + 1 + n > FOLD_AT) {
+			buf_adds(out, fold);
+			column = strlen(fold) - 2;
+		} else if (!first) {
+			buf_addc(out, ' ');
+			column++;
+		}
+		buf_add(out, value->data + at, n);
+		column += n;
+		at += n;
+		first = false;
 	}
 	buf_adds(out, "\r\n");
+}
+
+static void add_field(struct buf *out, const char *name, const struct buf *value)
+{
+	buf_addf(out, "%s: ", name);
+	add_words(out, value, strlen(name) + 2, "\r\n ");
+}
+
+/* "Name: type; value"; type NULL: none. */
+static void add_typed(struct buf *out, const char *name, const char *type, const void *p,
+                      size_t len)
+{
+	struct buf v = BUF_INIT;
+
+	if (type != NULL)
+		buf_addf(&v, "%s; ", type);
+	clean(&v, p, len, type != NULL && strcmp(type, "utf-8") == 0);
+	add_field(out, name, &v);
+	buf_free(&v);
+}
+
+static void add_paragraph(struct buf *out, const struct buf *value)
+{
+	buf_adds(out, "    ");
+	add_words(out, value, 4, "\r\n    ");
+}
+
+static void add_date(struct buf *out, const char *name, uint64_t ms)
+{
+	char date[40];
+
+	dsn_date(ms, date);
+	buf_addf(out, "%s: %s\r\n", name, date);
+}
+
+/* ---- facts */
+
+static bool is_delay(const struct dsn_facts *f)
+{
+	for (size_t i = 0; i < f->n_rcpt; i++)
+		if (strcmp(f->rcpt[i].action, "delayed") != 0)
+			return false;
+	return f->n_rcpt > 0;
+}
+
+static bool is_global(const struct dsn_facts *f)
+{
+	for (size_t i = 0; i < f->n_rcpt; i++)
+		if (!is_ascii(f->rcpt[i].address, strlen(f->rcpt[i].address)))
+			return true;
+	return !is_ascii(f->to, strlen(f->to));
 }
 
 static bool said_something(const struct dsn_rcpt *r)
@@ -69,141 +166,179 @@ static bool said_something(const struct dsn_rcpt *r)
 	return r->evidence != NULL && r->evidence->code != 0;
 }
 
-static void add_reply(struct buf *out, const Holdfast__Evidence *e)
+static void add_reply(struct buf *out, const Holdfast__Evidence *e, bool utf8)
 {
-	buf_addf(out, "%u ", e->code);
+	buf_addf(out, "%u ", (unsigned)e->code);
 	if (e->enhanced.len > 0) {
-		add_value(out, e->enhanced.data, e->enhanced.len);
+		clean(out, e->enhanced.data, e->enhanced.len, false);
 		buf_addc(out, ' ');
 	}
-	add_value(out, e->text.data, e->text.len);
+	clean(out, e->text.data, e->text.len, utf8);
 }
 
-/* ---- the three parts */
+/* ---- the message's own header, and its three parts */
 
 static void add_head(struct buf *out, const struct dsn_facts *f, const char *boundary)
 {
-	bool delayed = f->n_rcpt > 0 && strcmp(f->rcpt[0].action, "delayed") == 0;
-	char date[40];
-
-	dsn_date(f->now_ms, date);
 	buf_adds(out, "From: Mail Delivery System <MAILER-DAEMON@");
-	add_text(out, f->hostname);
+	clean_text(out, f->hostname, false);
 	buf_adds(out, ">\r\nTo: <");
-	add_text(out, f->to);
-	buf_addf(out, ">\r\nSubject: %s\r\nDate: %s\r\nMessage-ID: <",
-	         delayed ? "Delayed mail: still being tried"
-	                 : "Undelivered mail: returned to sender",
-	         date);
-	add_text(out, f->report_id);
+	clean_text(out, f->to, true);
+	buf_addf(out, ">\r\nSubject: %s\r\n", is_delay(f) ? "Delayed mail: still being tried"
+	                                                  : "Undelivered mail: returned to sender");
+	add_date(out, "Date", f->now_ms);
+	buf_adds(out, "Message-ID: <");
+	clean_text(out, f->report_id, false);
 	buf_addc(out, '@');
-	add_text(out, f->hostname);
+	clean_text(out, f->hostname, false);
 	buf_addf(out, ">\r\nAuto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n"
-	         "Content-Type: multipart/report; report-type=delivery-status;\r\n"
-	         "\tboundary=\"%s\"\r\n\r\nThis is a MIME-encapsulated message.\r\n", boundary);
+	         "Content-Type: multipart/report; report-type=%sdelivery-status;\r\n"
+	         "\tboundary=\"%s\"\r\n\r\nThis is a MIME-encapsulated message.\r\n",
+	         is_global(f) ? "global-" : "", boundary);
 }
 
-static void add_person_part(struct buf *out, const struct dsn_facts *f, const char *boundary)
+/* Begin a part; its content decides on the encoding. */
+static void add_part(struct buf *out, const char *boundary, const char *description,
+                     const char *type, const struct buf *content)
 {
-	buf_addf(out, "\r\n--%s\r\nContent-Description: Notification\r\n"
-	         "Content-Type: text/plain; charset=us-ascii\r\n\r\n"
-	         "This is the mail system at host ", boundary);
-	add_text(out, f->hostname);
-	buf_adds(out, ".\r\n\r\nYour message (");
-	add_text(out, f->message_id);
-	buf_adds(out, ") could not be delivered to the recipients below.\r\n"
-	         "Its headers are enclosed.\r\n");
-	for (size_t i = 0; i < f->n_rcpt; i++) {
-		const struct dsn_rcpt *r = &f->rcpt[i];
-
-		buf_adds(out, "\r\n<");
-		add_text(out, r->address);
-		buf_adds(out, ">:\r\n    ");
-		add_text(out, r->why);
-		buf_adds(out, "\r\n");
-		if (!said_something(r))
-			continue;
-		buf_adds(out, "    ");
-		add_value(out, r->evidence->host.data, r->evidence->host.len);
-		buf_adds(out, " said: ");
-		add_reply(out, r->evidence);
-		buf_adds(out, "\r\n");
-	}
+	buf_addf(out, "\r\n--%s\r\nContent-Description: %s\r\n", boundary, description);
+	if (!is_ascii(content->data, content->len))
+		buf_adds(out, "Content-Transfer-Encoding: 8bit\r\n");
+	buf_addf(out, "Content-Type: %s\r\n\r\n", type);
+	if (content->len > 0)
+		buf_add(out, content->data, content->len);
 }
 
-static void add_rcpt_fields(struct buf *out, const struct dsn_rcpt *r, const char *date)
+static void add_person_rcpt(struct buf *out, const struct dsn_rcpt *r)
 {
 	struct buf v = BUF_INIT;
 
-	buf_adds(out, "\r\nFinal-Recipient: rfc822; ");
-	add_text(out, r->address);
-	buf_addf(out, "\r\nAction: %s\r\nStatus: ", r->action);
-	add_text(out, r->status);
-	buf_adds(out, "\r\n");
-	if (r->evidence != NULL && r->evidence->host.len > 0) {
-		buf_adds(out, "Remote-MTA: dns; ");
-		add_value(out, r->evidence->host.data, r->evidence->host.len);
-		buf_adds(out, "\r\n");
-	}
+	buf_adds(out, "\r\n<");
+	clean_text(out, r->address, true);
+	buf_adds(out, ">:\r\n");
+	clean_text(&v, r->why, true);
+	add_paragraph(out, &v);
 	if (said_something(r)) {
-		buf_adds(&v, "smtp; ");
-		add_reply(&v, r->evidence);
-	} else {
-		buf_adds(&v, "x-holdfast; ");
-		add_text(&v, r->why);
+		buf_reset(&v);
+		clean(&v, r->evidence->host.data, r->evidence->host.len, true);
+		buf_adds(&v, v.len > 0 ? " said: " : "The server said: ");
+		add_reply(&v, r->evidence, true);
+		add_paragraph(out, &v);
 	}
-	add_folded(out, "Diagnostic-Code", &v);
-	buf_addf(out, "Last-Attempt-Date: %s\r\n", date);
 	buf_free(&v);
 }
 
-static void add_status_part(struct buf *out, const struct dsn_facts *f, const char *boundary)
+static void add_person_part(struct buf *out, const struct dsn_facts *f)
 {
-	char now[40], arrived[40];
-
-	dsn_date(f->now_ms, now);
-	dsn_date(f->arrived_ms, arrived);
-	buf_addf(out, "\r\n--%s\r\nContent-Description: Delivery report\r\n"
-	         "Content-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; ", boundary);
-	add_text(out, f->hostname);
-	buf_adds(out, "\r\nX-Holdfast-Message: ");
-	add_text(out, f->message_id);
-	buf_addf(out, "\r\nArrival-Date: %s\r\n", arrived);
+	buf_adds(out, "This is the mail system at host ");
+	clean_text(out, f->hostname, true);
+	buf_adds(out, ".\r\n\r\nYour message (");
+	clean_text(out, f->message_id, true);
+	buf_adds(out, is_delay(f)
+	         ? ") could not be delivered yet to the recipients below.\r\n"
+	           "It is kept and tried again: you need not send it again.\r\n"
+	         : ") could not be delivered to the recipients below.\r\n");
+	buf_adds(out, "Its headers are enclosed.\r\n");
 	for (size_t i = 0; i < f->n_rcpt; i++)
-		add_rcpt_fields(out, &f->rcpt[i], now);
+		add_person_rcpt(out, &f->rcpt[i]);
 }
 
-/* The header section of the original, cut at a line's end when it is very long. */
+static void add_rcpt_fields(struct buf *out, const struct dsn_rcpt *r, const struct dsn_facts *f)
+{
+	const Holdfast__Evidence *e = r->evidence;
+	size_t len = strlen(r->address);
+	struct buf v = BUF_INIT;
+
+	buf_adds(out, "\r\n");
+	add_typed(out, "Final-Recipient", is_ascii(r->address, len) ? "rfc822" : "utf-8",
+	          r->address, len);
+	add_typed(out, "Action", NULL, r->action, strlen(r->action));
+	add_typed(out, "Status", NULL, r->status, strlen(r->status));
+	if (e != NULL && e->host.len > 0)
+		add_typed(out, "Remote-MTA", "dns", e->host.data, e->host.len);
+	if (said_something(r)) {
+		buf_adds(&v, "smtp; ");
+		add_reply(&v, e, is_global(f));
+	} else {
+		buf_adds(&v, "x-holdfast; ");
+		clean_text(&v, r->why, is_global(f));
+	}
+	add_field(out, "Diagnostic-Code", &v);
+	add_date(out, "Last-Attempt-Date", f->now_ms);
+	buf_free(&v);
+}
+
+static void add_status_part(struct buf *out, const struct dsn_facts *f)
+{
+	add_typed(out, "Reporting-MTA", "dns", f->hostname, strlen(f->hostname));
+	add_typed(out, "X-Holdfast-Message", NULL, f->message_id, strlen(f->message_id));
+	add_date(out, "Arrival-Date", f->arrived_ms);
+	for (size_t i = 0; i < f->n_rcpt; i++)
+		add_rcpt_fields(out, &f->rcpt[i], f);
+}
+
+/* The header section of the original: all before its first empty line, never a byte of its
+ * body, and cut at the end of a line when it is very long. */
 static size_t header_length(const char *p, size_t len)
 {
-	const char *end = memmem(p, len, "\r\n\r\n", 4);
-	size_t n = end != NULL ? (size_t)(end - p) + 2 : len;
+	size_t most = len < HEADERS_MAX ? len : HEADERS_MAX;
+	size_t line = 0;
 
-	if (n <= HEADERS_MAX)
-		return n;
-	for (n = HEADERS_MAX; n > 2 && memcmp(p + n - 2, "\r\n", 2) != 0; n--)
-		continue;
-	return n;
+	while (line < most) {
+		const char *lf = memchr(p + line, '\n', most - line);
+		size_t n;
+
+		if (lf == NULL)
+			return len <= HEADERS_MAX ? len : line;
+		n = (size_t)(lf - p) - line;
+		if (n == 0 || (n == 1 && p[line] == '\r'))
+			return line;
+		line += n + 1;
+	}
+	return line;
 }
 
-static void add_original_part(struct buf *out, const struct dsn_facts *f, const char *boundary)
+/* Every line ended by CRLF and none too long; what might pass for a line end elsewhere goes. */
+static void add_original_part(struct buf *out, const char *p, size_t len)
 {
-	size_t n = header_length(f->original, f->original_len);
+	size_t column = 0;
 
-	buf_addf(out, "\r\n--%s\r\nContent-Description: Headers of the undelivered message\r\n"
-	         "Content-Type: text/rfc822-headers\r\n\r\n", boundary);
-	buf_add(out, f->original, n);
-	buf_addf(out, "\r\n--%s--\r\n", boundary);
+	for (size_t i = 0; i < len; i++) {
+		if (p[i] == '\r' && i + 1 < len && p[i + 1] == '\n')
+			continue;
+		if (p[i] == '\n' || column == LINE_LIMIT) {
+			buf_adds(out, p[i] == '\n' ? "\r\n" : "\r\n ");
+			column = p[i] != '\n';
+		}
+		if (p[i] == '\n')
+			continue;
+		buf_addc(out, p[i] == '\r' || p[i] == '\0' ? ' ' : p[i]);
+		column++;
+	}
+	if (column > 0)
+		buf_adds(out, "\r\n");
 }
 
 void dsn_build(struct buf *out, const struct dsn_facts *f)
 {
+	struct buf person = BUF_INIT, status = BUF_INIT, original = BUF_INIT;
+	bool global = is_global(f);
 	char boundary[80];
 
 	/* The report's own id is in no original, so its boundary is in none either. */
 	snprintf(boundary, sizeof(boundary), "=_holdfast_%.40s", f->report_id);
+	add_person_part(&person, f);
+	add_status_part(&status, f);
+	if (f->original_len > 0)
+		add_original_part(&original, f->original, header_length(f->original, f->original_len));
 	add_head(out, f, boundary);
-	add_person_part(out, f, boundary);
-	add_status_part(out, f, boundary);
-	add_original_part(out, f, boundary);
+	add_part(out, boundary, "Notification", "text/plain; charset=utf-8", &person);
+	add_part(out, boundary, "Delivery report", global ? "message/global-delivery-status"
+	                                                  : "message/delivery-status", &status);
+	add_part(out, boundary, "Headers of the undelivered message",
+	         global ? "message/global-headers" : "text/rfc822-headers", &original);
+	buf_addf(out, "\r\n--%s--\r\n", boundary);
+	buf_free(&original);
+	buf_free(&status);
+	buf_free(&person);
 }

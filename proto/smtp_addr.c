@@ -49,10 +49,9 @@ static bool take(struct cur *c, char want)
 	return true;
 }
 
-/* Read one UTF-8 character of two bytes or more (RFC 3629): its length, or 0 when it is
- * malformed, or a C1 control.  *code is the character. */
-static size_t utf8_read(const uint8_t *p, size_t n, uint32_t *code)
+size_t smtp_utf8_read(const void *from, size_t n, uint32_t *code)
 {
+	const uint8_t *p = from;
 	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
 	size_t len = n == 0 ? 0 : p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
 	uint32_t v;
@@ -85,7 +84,7 @@ static bool take_class(struct cur *c, unsigned class)
 		c->p++;
 		return true;
 	}
-	len = utf8_read(c->p, (size_t)(c->end - c->p), &code);
+	len = smtp_utf8_read(c->p, (size_t)(c->end - c->p), &code);
 	c->p += len;
 	c->utf8 |= len > 0;
 	return len > 0;
@@ -339,7 +338,7 @@ static void add_folded(struct buf *out, const char *p, size_t len)
 
 	while (i < len) {
 		uint32_t code;
-		size_t n = utf8_read((const uint8_t *)p + i, len - i, &code);
+		size_t n = smtp_utf8_read(p + i, len - i, &code);
 		char text[4];
 
 		if (n == 0) {

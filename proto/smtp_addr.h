@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include "lib/buf.h"
 #include "lib/err.h"
 
@@ -28,6 +29,10 @@ enum err smtp_path_parse(const char *p, size_t n, bool empty_ok, struct smtp_pat
 
 /* One mailbox without <>: for tools and configuration. */
 enum err smtp_addr_parse(const char *p, size_t n, struct smtp_path *out) MUST_CHECK;
+
+/* Read one well-formed UTF-8 character beyond ASCII (RFC 3629): its length in bytes, or 0 when
+ * it is malformed, or a control character (C1). */
+size_t smtp_utf8_read(const void *p, size_t n, uint32_t *code);
 
 /* Append the list key: domain lower-cased and in A-label form (IDNA2008,
  * non-transitional), local part case-folded, quotes removed where they are not

@@ -10,22 +10,29 @@
 #include "proto/bus.h"
 #include "proto/dsn.h"
 
-static void build(struct buf *out, const char *text, const char *original)
+static void build_for(struct buf *out, const char *address, const char *action,
+                      const char *text, const char *original)
 {
 	Holdfast__Evidence e = HOLDFAST__EVIDENCE__INIT;
-	struct dsn_rcpt rcpt = { "bob@world.test", "failed", "5.1.1", &e,
+	struct dsn_rcpt rcpt = { address, action, "5.1.1", text != NULL ? &e : NULL,
 	                         "The address does not exist." };
 	struct dsn_facts f = {
 		.hostname = "relay.test", .report_id = "01REPORT", .message_id = "01MESSAGE",
 		.to = "anna@shop.test", .now_ms = 1795512000000ull, .arrived_ms = 1795511000000ull,
-		.rcpt = &rcpt, .n_rcpt = 1, .original = original, .original_len = strlen(original),
+		.rcpt = &rcpt, .n_rcpt = 1, .original = original,
+		.original_len = original != NULL ? strlen(original) : 0,
 	};
 
 	e.code = 550;
 	e.enhanced = pb_str("5.1.1");
-	e.text = pb_str(text);
+	e.text = pb_str(text != NULL ? text : "");
 	e.host = pb_str("mx.world.test");
 	dsn_build(out, &f);
+}
+
+static void build(struct buf *out, const char *text, const char *original)
+{
+	build_for(out, "bob@world.test", "failed", text, original);
 }
 
 static void assert_has(const struct buf *out, const char *part)
@@ -58,10 +65,10 @@ static void every_line_ends_with_crlf_and_is_short(void **state)
 	size_t line = 0;
 
 	memset(text, 'y', sizeof(text) - 1);
-	for (size_t i = 40; i < sizeof(text) - 1; i += 41)
+	for (size_t i = 1700; i < sizeof(text) - 1; i += 41)
 		text[i] = ' ';
 	text[sizeof(text) - 1] = '\0';
-	build(&out, text, "Subject: hi\r\n\r\n");
+	build(&out, text, text);
 	for (size_t i = 0; i < out.len; i++) {
 		line++;
 		if (out.data[i] != '\n')
@@ -83,6 +90,76 @@ static void a_reply_cannot_add_a_field(void **state)
 	buf_free(&out);
 }
 
+static void the_body_stays_out_where_there_is_no_header(void **state)
+{
+	static const char *const originals[] = { "\r\nsecret body\r\n\r\nmore\r\n",
+	                                         "A: b\n\nsecret body\r\n\r\n" };
+
+	for (size_t i = 0; i < ARRAY_LEN(originals); i++) {
+		struct buf out = BUF_INIT;
+
+		build(&out, "no", originals[i]);
+		assert_null(strstr(buf_str(&out), "secret body"));
+		buf_free(&out);
+	}
+}
+
+static void a_message_that_is_gone_is_reported_without_it(void **state)
+{
+	struct buf out = BUF_INIT;
+
+	build_for(&out, "bob@world.test", "failed", NULL, NULL);
+	assert_has(&out, "Diagnostic-Code: x-holdfast; The address does not exist.\r\n");
+	assert_has(&out, "Content-Type: text/rfc822-headers\r\n\r\n\r\n--=_holdfast_01REPORT--\r\n");
+	buf_free(&out);
+}
+
+static void a_utf8_recipient_makes_an_internationalised_report(void **state)
+{
+	struct buf out = BUF_INIT;
+
+	build_for(&out, "b\303\266b@world.test", "failed", "nein \303\274 \377", "A: \303\274\r\n\r\n");
+	assert_has(&out, "report-type=global-delivery-status;");
+	assert_has(&out, "Content-Transfer-Encoding: 8bit\r\n"
+	                 "Content-Type: message/global-delivery-status\r\n");
+	assert_has(&out, "Final-Recipient: utf-8; b\303\266b@world.test\r\n");
+	assert_has(&out, "Diagnostic-Code: smtp; 550 5.1.1 nein \303\274 ?\r\n");
+	assert_has(&out, "Content-Type: message/global-headers\r\n");
+	buf_free(&out);
+}
+
+static void the_status_of_an_ascii_recipient_is_ascii(void **state)
+{
+	struct buf out = BUF_INIT;
+
+	build(&out, "nein \303\274", "A: b\r\n\r\n");
+	assert_has(&out, "Diagnostic-Code: smtp; 550 5.1.1 nein ??\r\n");
+	assert_has(&out, "mx.world.test said: 550 5.1.1 nein \303\274\r\n");
+	assert_has(&out, "Content-Description: Delivery report\r\n"
+	                 "Content-Type: message/delivery-status\r\n");
+	buf_free(&out);
+}
+
+static void a_delay_is_called_one(void **state)
+{
+	struct buf out = BUF_INIT;
+
+	build_for(&out, "bob@world.test", "delayed", "later", "A: b\r\n\r\n");
+	assert_has(&out, "Subject: Delayed mail: still being tried\r\n");
+	assert_has(&out, "Action: delayed\r\n");
+	assert_has(&out, "you need not send it again");
+	buf_free(&out);
+}
+
+static void bare_line_ends_of_the_original_are_mended(void **state)
+{
+	struct buf out = BUF_INIT;
+
+	build(&out, "no", "A: b\nC: d\re\r\n--=_holdfast_x\r\n\r\n");
+	assert_has(&out, "\r\n\r\nA: b\r\nC: d e\r\n--=_holdfast_x\r\n");
+	buf_free(&out);
+}
+
 static void a_date_is_in_utc(void **state)
 {
 	char date[40];
@@ -97,6 +174,12 @@ int main(void)
 		cmocka_unit_test(a_report_has_its_parts),
 		cmocka_unit_test(every_line_ends_with_crlf_and_is_short),
 		cmocka_unit_test(a_reply_cannot_add_a_field),
+		cmocka_unit_test(the_body_stays_out_where_there_is_no_header),
+		cmocka_unit_test(a_message_that_is_gone_is_reported_without_it),
+		cmocka_unit_test(a_utf8_recipient_makes_an_internationalised_report),
+		cmocka_unit_test(the_status_of_an_ascii_recipient_is_ascii),
+		cmocka_unit_test(a_delay_is_called_one),
+		cmocka_unit_test(bare_line_ends_of_the_original_are_mended),
 		cmocka_unit_test(a_date_is_in_utc),
 	};
 
