@@ -61,19 +61,30 @@ static const struct {
 	{ 1, 1, "spam", { BLOCK, "text-spam" } },
 	{ 1, 1, "blocked", { BLOCK, "text-blocked" } },
 	{ 1, 1, "blacklist", { BLOCK, "text-blocked" } },
+	/* Postfix could not verify it now, or is told to answer so while it tries. */
+	{ 1, 1, "unverified address", { BLOCK, "text-unverified" } },
 	{ 2, 1, "greylist", { BLOCK, "text-greylisted" } },
-	{ 7, 1, "user unknown", { HARD, "text-no-such-mailbox" } },
-	{ 7, 1, "no such user", { HARD, "text-no-such-mailbox" } },
-	{ 7, 1, "recipient*does not exist", { HARD, "text-no-such-mailbox" } },
+	/* Outlook's old answer for accounts that do not exist. */
+	{ 5, 0, "mailbox unavailable", { HARD, "text-no-such-mailbox" } },
 };
+
+/* Codes that servers are set to give for anything: one that goes with an unmistakable text
+ * about the mailbox is not believed. */
+static const struct {
+	int subject, detail;
+} vague[] = { { 3, 0 }, { 4, 1 }, { 4, 4 }, { 5, 0 }, { 5, 1 }, { 7, 0 }, { 7, 1 } };
 
 /* ---- by text: pieces between * must follow each other */
 
-static const struct {
+struct text_rule {
 	const char *text;
 	struct verdict is;
-} by_text[] = {
-	/* about us: our address, our name, our content, their rules */
+};
+
+/* About us: our address, our name, our content, their rules. */
+static const struct text_rule about_us[] = {
+	/* One sentence that names all it could be, given for unknown accounts (cPanel). */
+	{ "account or domain may not exist", { HARD, "text-no-such-mailbox" } },
 	{ "greylist", { BLOCK, "text-greylisted" } },
 	{ "graylist", { BLOCK, "text-greylisted" } },
 	{ "spam", { BLOCK, "text-spam" } },
@@ -111,12 +122,24 @@ static const struct {
 	{ "unrouteable", { BLOCK, "text-relay" } },
 	{ "loop", { BLOCK, "text-loop" } },
 	{ "dns check failed", { BLOCK, "text-sender" } },
-	/* the mailbox is there and does not take it */
+	{ "rejected by header", { BLOCK, "text-content" } },
+	{ "prohibit", { BLOCK, "text-policy" } },
+	{ "not authorized", { BLOCK, "text-policy" } },
+	{ "unsolicited", { BLOCK, "text-spam" } },
+	{ "bulk mail", { BLOCK, "text-spam" } },
+	{ "unverified address", { BLOCK, "text-unverified" } },
+	{ "timed out", { BLOCK, "text-later" } },
+};
+
+/* The mailbox is there and does not take it. */
+static const struct text_rule about_mailbox[] = {
 	{ "quota", { SOFT, "text-mailbox-full" } },
 	{ "mailbox*full", { SOFT, "text-mailbox-full" } },
 	{ "inbox*full", { SOFT, "text-mailbox-full" } },
 	{ "mailbox*limit", { SOFT, "text-mailbox-full" } },
 	{ "mailbox*size", { SOFT, "text-mailbox-full" } },
+	{ "mailfolder is full", { SOFT, "text-mailbox-full" } },
+	{ "out of space", { SOFT, "text-mailbox-full" } },
 	{ "storage", { SOFT, "text-mailbox-full" } },
 	{ "insufficient*space", { SOFT, "text-mailbox-full" } },
 	{ "stuffed", { SOFT, "text-mailbox-full" } },
@@ -127,8 +150,16 @@ static const struct {
 	{ "not activated", { SOFT, "text-mailbox-disabled" } },
 	{ "deactivated", { SOFT, "text-mailbox-disabled" } },
 	{ "account closed", { SOFT, "text-mailbox-disabled" } },
-	{ "locked", { SOFT, "text-mailbox-disabled" } },
-	/* there is no such mailbox */
+	{ "account is locked", { SOFT, "text-mailbox-disabled" } },
+	{ "mailbox is locked", { SOFT, "text-mailbox-disabled" } },
+	{ "account locked", { SOFT, "text-mailbox-disabled" } },
+	{ "frozen", { SOFT, "text-mailbox-disabled" } },
+	{ "account*expired", { SOFT, "text-mailbox-disabled" } },
+	{ "mailbox*expired", { SOFT, "text-mailbox-disabled" } },
+};
+
+/* There is no such mailbox: these can mean nothing else. */
+static const struct text_rule no_mailbox[] = {
 	{ "null mx", { HARD, "text-null-mx" } },
 	{ "no such user", { HARD, "text-no-such-mailbox" } },
 	{ "no such mailbox", { HARD, "text-no-such-mailbox" } },
@@ -176,18 +207,40 @@ static const struct {
 	{ "not a valid user", { HARD, "text-no-such-mailbox" } },
 	{ "not a valid mailbox", { HARD, "text-no-such-mailbox" } },
 	{ "not a valid recipient", { HARD, "text-no-such-mailbox" } },
-	{ "mailbox name not allowed", { HARD, "text-no-such-mailbox" } },
-	{ "mailbox unavailable", { HARD, "text-no-such-mailbox" } },
 	{ "recipient unrecognized", { HARD, "text-no-such-mailbox" } },
 	{ "recipient not recognized", { HARD, "text-no-such-mailbox" } },
-	{ "recipient is not allowed", { HARD, "text-no-such-mailbox" } },
-	{ "recipient*denied", { HARD, "text-no-such-mailbox" } },
 	{ "undeliverable address", { HARD, "text-no-such-mailbox" } },
 	{ "address is undeliverable", { HARD, "text-no-such-mailbox" } },
-	{ "cannot deliver mail for", { HARD, "text-no-such-mailbox" } },
 	{ "not our customer", { HARD, "text-no-such-mailbox" } },
-	{ "permanent failure for one or more recipients", { HARD, "text-no-such-mailbox" } },
+	{ "not listed in*directory", { HARD, "text-no-such-mailbox" } },
+	{ "no user by", { HARD, "text-no-such-mailbox" } },
+	{ "there is no user", { HARD, "text-no-such-mailbox" } },
+	{ "mailbox*no longer", { HARD, "text-no-such-mailbox" } },
+	{ "address*no longer", { HARD, "text-no-such-mailbox" } },
+	{ "user*no longer", { HARD, "text-no-such-mailbox" } },
+	{ "account*no longer", { HARD, "text-no-such-mailbox" } },
+	{ "nosuchuser", { HARD, "text-no-such-mailbox" } },
+	{ "recipientnotfound", { HARD, "text-no-such-mailbox" } },
+	{ "recipnotfound", { HARD, "text-no-such-mailbox" } },
+	{ "account that you tried to reach does not exist", { HARD, "text-no-such-mailbox" } },
+	{ "does not have a*account", { HARD, "text-no-such-mailbox" } },
+	{ "this user doesn't have a", { HARD, "text-no-such-mailbox" } },
+	{ "no account by that name", { HARD, "text-no-such-mailbox" } },
 	{ "owner has changed", { HARD, "text-owner-changed" } },
+};
+
+/* Refusals that mean it where nothing better is said.  What Postfix puts before any cause
+ * at all is not among them. */
+static const struct text_rule mailbox_refused[] = {
+	{ "mailbox name not allowed", { HARD, "text-mailbox-refused" } },
+	{ "mailbox unavailable", { HARD, "text-mailbox-refused" } },
+	{ "recipient is not allowed", { HARD, "text-mailbox-refused" } },
+	{ "recipient*denied", { HARD, "text-mailbox-refused" } },
+	{ "cannot deliver mail for", { HARD, "text-mailbox-refused" } },
+	{ "permanent failure for one or more recipients", { HARD, "text-mailbox-refused" } },
+	{ "recipient address rejected", { BLOCK, "text-unclear" } },
+	{ "recipient rejected", { HARD, "text-mailbox-refused" } },
+	{ "address rejected", { HARD, "text-mailbox-refused" } },
 };
 
 /* ---- by basic code, where nothing else was said */
@@ -219,9 +272,11 @@ static bool has_pieces(const char *text, const char *pattern)
 	return true;
 }
 
-/* Lower case, lines joined: patterns may lie across a line's end. */
+/* Lower case, lines joined: patterns may lie across a line's end.  Addresses become blanks:
+ * what words a name is made of means nothing ("spam@example.org: no such user"). */
 static void fold(const struct outcome *o, char out[TEXT_MAX])
 {
+	static const char ends[] = " <>()[]\"',;:";
 	size_t n = o->text_len < TEXT_MAX - 1 ? o->text_len : TEXT_MAX - 1;
 
 	for (size_t i = 0; i < n; i++) {
@@ -230,19 +285,68 @@ static void fold(const struct outcome *o, char out[TEXT_MAX])
 		out[i] = c < 32 ? ' ' : (char)tolower(c);
 	}
 	out[n] = '\0';
+	for (char *word = out; *word != '\0';) {
+		size_t len = strcspn(word, ends);
+
+		if (memchr(word, '@', len) != NULL)
+			memset(word, ' ', len);
+		word += len + (word[len] != '\0');
+	}
 }
 
-static bool status_parts(const char *enhanced, int *subject, int *detail)
+static bool read_status(const char *enhanced, int *subject, int *detail)
 {
 	return enhanced != NULL && sscanf(enhanced, "%*1[245].%3d.%3d", subject, detail) == 2;
 }
 
-static bool judge_status(const struct outcome *o, const char *text, struct verdict *out)
+/* "(#5.1.1)", "#5.1.0 Address rejected": a status that stands where none belongs, but not the
+ * piece of an IP address or of a version. */
+static bool find_status(const char *text, int *subject, int *detail)
 {
-	int subject, detail;
+	for (const char *p = text; (p = strpbrk(p, "45")) != NULL; p++) {
+		int n = 0;
 
-	if (!status_parts(o->enhanced, &subject, &detail))
+		if (p > text && strchr(" (#[", p[-1]) == NULL)
+			continue;
+		if (sscanf(p, "%*1[45].%3d.%3d%n", subject, detail, &n) == 2 &&
+		    strchr(" )]:;,", p[n]) != NULL)
+			return true;
+	}
+	return false;
+}
+
+static bool match(const struct text_rule *rules, size_t n, const char *text, struct verdict *out)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (!has_pieces(text, rules[i].text))
+			continue;
+		*out = rules[i].is;
+		return true;
+	}
+	return false;
+}
+
+static bool is_vague(int subject, int detail)
+{
+	for (size_t i = 0; i < ARRAY_LEN(vague); i++)
+		if (vague[i].subject == subject && vague[i].detail == detail)
+			return true;
+	return false;
+}
+
+/* The text says what the mailbox is, and nothing about us. */
+static bool is_unmistakable(const char *text, struct verdict *out)
+{
+	struct verdict us;
+
+	if (match(about_us, ARRAY_LEN(about_us), text, &us))
 		return false;
+	return match(about_mailbox, ARRAY_LEN(about_mailbox), text, out) ||
+	       match(no_mailbox, ARRAY_LEN(no_mailbox), text, out);
+}
+
+static bool judge_status(int subject, int detail, const char *text, struct verdict *out)
+{
 	for (size_t i = 0; i < ARRAY_LEN(by_status_and_text); i++) {
 		if (by_status_and_text[i].subject != subject ||
 		    by_status_and_text[i].detail != detail ||
@@ -251,6 +355,8 @@ static bool judge_status(const struct outcome *o, const char *text, struct verdi
 		*out = by_status_and_text[i].is;
 		return true;
 	}
+	if (is_vague(subject, detail) && is_unmistakable(text, out))
+		return true;
 	for (size_t i = 0; i < ARRAY_LEN(by_status); i++) {
 		if (by_status[i].subject != subject ||
 		    (by_status[i].detail != ANY && by_status[i].detail != detail))
@@ -263,13 +369,10 @@ static bool judge_status(const struct outcome *o, const char *text, struct verdi
 
 static bool judge_text(const char *text, struct verdict *out)
 {
-	for (size_t i = 0; i < ARRAY_LEN(by_text); i++) {
-		if (!has_pieces(text, by_text[i].text))
-			continue;
-		*out = by_text[i].is;
-		return true;
-	}
-	return false;
+	return match(about_us, ARRAY_LEN(about_us), text, out) ||
+	       match(about_mailbox, ARRAY_LEN(about_mailbox), text, out) ||
+	       match(no_mailbox, ARRAY_LEN(no_mailbox), text, out) ||
+	       match(mailbox_refused, ARRAY_LEN(mailbox_refused), text, out);
 }
 
 static struct verdict judge_code(const struct outcome *o)
@@ -285,9 +388,13 @@ static struct verdict judge(const struct outcome *o)
 {
 	struct verdict v;
 	char text[TEXT_MAX];
+	int subject, detail;
 
 	fold(o, text);
-	if (judge_status(o, text, &v) || judge_text(text, &v))
+	if ((read_status(o->enhanced, &subject, &detail) || find_status(text, &subject, &detail)) &&
+	    judge_status(subject, detail, text, &v))
+		return v;
+	if (judge_text(text, &v))
 		return v;
 	return judge_code(o);
 }

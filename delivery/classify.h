@@ -8,7 +8,9 @@
  * Order: the stage (only RCPT and the reply after the message speak of an
  * address; DNS does where the domain itself takes no mail), the enhanced code
  * (RFC 3463, 5248, 7505), the text, the basic code.  The first digits of the two
- * codes play no part: whether to try again is the basic code's alone.
+ * codes play no part: whether to try again is the basic code's alone.  Codes that are given for
+ * anything (5.7.1, 5.5.0 ...) yield to a text that can mean one thing only, and a status
+ * inside the text counts where the reply begins with none.  Addresses in texts are not read.
  */
 #ifndef DELIVERY_CLASSIFY_H
 #define DELIVERY_CLASSIFY_H

@@ -71,6 +71,83 @@ static struct row {
 	{ "a disabled account is soft", RCPT, 525, "5.7.13", "user account is disabled", SOFT },
 	{ "the sender's fault", RCPT, 550, "5.1.8", "sender domain", BLOCK },
 	{ "a status that is none", RCPT, 550, "9.9.9", "user unknown", HARD },
+	/* as the large ones say it */
+	{ "Outlook's old answer for nobody", RCPT, 550, "5.5.0",
+	  "Requested action not taken: mailbox unavailable (S2017062302)", HARD },
+	{ "Outlook's block list", END, 550, "5.7.1",
+	  "Unfortunately, messages from [192.0.2.1] weren't sent. Please contact your Internet "
+	  "service provider since part of their network is on our block list (S3150).", BLOCK },
+	{ "Exchange, recipient not found", RCPT, 550, "5.1.10",
+	  "RESOLVER.ADR.RecipientNotFound; Recipient not found by SMTP address lookup", HARD },
+	{ "Exchange, tenant attribution", RCPT, 550, "5.7.64", "TenantAttribution; Relay Access Denied",
+	  BLOCK },
+	{ "Exchange, banned address of ours", RCPT, 550, "5.7.606",
+	  "Access denied, banned sending IP [192.0.2.1]", BLOCK },
+	{ "Gmail, inactive", RCPT, 550, "5.2.1",
+	  "The email account that you tried to reach is inactive.", SOFT },
+	{ "Gmail, full", RCPT, 552, "5.2.2",
+	  "The email account that you tried to reach is over quota.", SOFT },
+	{ "Gmail, unsolicited", END, 550, "5.7.1",
+	  "Our system has detected that this message is likely unsolicited mail.", BLOCK },
+	{ "Gmail, unauthenticated", END, 550, "5.7.26",
+	  "This mail has been blocked because the sender is unauthenticated.", BLOCK },
+	{ "Yahoo, nobody", RCPT, 554, "",
+	  "delivery error: dd This user doesn't have a yahoo.com account (x@yahoo.com) [0]", HARD },
+	{ "Yahoo, disabled, at end of data", END, 554, "",
+	  "30 Sorry, your message to x@yahoo.com cannot be delivered. This mailbox is disabled "
+	  "(554.30).", SOFT },
+	{ "Yahoo, deferred for complaints", RCPT, 421, "4.7.0",
+	  "[TSS04] Messages from 192.0.2.1 temporarily deferred due to user complaints", BLOCK },
+	{ "mail.ru, nobody", RCPT, 550, "",
+	  "Message was not accepted -- invalid mailbox.  Local mailbox x@mail.ru is unavailable: "
+	  "user not found", HARD },
+	{ "mail.ru, disabled", RCPT, 550, "",
+	  "Message was not accepted -- invalid mailbox. Local mailbox x@mail.ru is unavailable: "
+	  "account is disabled", SOFT },
+	{ "Yandex, nobody", RCPT, 550, "5.7.1", "No such user!", HARD },
+	{ "qq.com, nobody", RCPT, 550, "",
+	  "Mailbox not found. http://service.mail.qq.com/cgi-bin/help?id=20022", HARD },
+	{ "qq.com, frequency", RCPT, 550, "", "Connection frequency limited", BLOCK },
+	{ "GMX, nobody", RCPT, 550, "", "Requested action not taken: mailbox unavailable", HARD },
+	{ "GMX, policy", RCPT, 550, "",
+	  "Requested action not taken: mailbox unavailable\nReject due to policy restrictions.",
+	  BLOCK },
+	{ "Postfix, nobody", RCPT, 550, "5.1.1",
+	  "<x@example.org>: Recipient address rejected: User unknown in local recipient table", HARD },
+	{ "Postfix, nobody that it could verify yet", RCPT, 450, "4.1.1",
+	  "<x@example.org>: Recipient address rejected: unverified address: connect to "
+	  "mx.example.org[192.0.2.1]:25: Connection timed out", BLOCK },
+	{ "Postfix, any cause", RCPT, 554, "",
+	  "<x@example.org>: Recipient address rejected: see our terms", BLOCK },
+	{ "Postfix, relaying", RCPT, 554, "5.7.1", "<x@example.org>: Relay access denied", BLOCK },
+	{ "Exim, nobody", RCPT, 550, "", "Unknown user", HARD },
+	{ "Exim, unrouteable", RCPT, 550, "", "Unrouteable address", BLOCK },
+	{ "qmail, nobody", RCPT, 550, "", "sorry, no mailbox here by that name (#5.1.1)", HARD },
+	{ "qmail, a status only", RCPT, 553, "", "sorry (#5.2.2)", SOFT },
+	{ "Cisco, nobody", RCPT, 550, "", "#5.1.0 Address rejected x@example.org", HARD },
+	{ "Sendmail, nobody", RCPT, 550, "5.3.0", "<x@example.org>... User unknown", HARD },
+	{ "Mimecast, nobody", RCPT, 550, "",
+	  "Invalid Recipient - https://community.mimecast.com/docs/DOC-1369#550 [abc]", HARD },
+	{ "Mimecast, blocked sender", END, 550, "",
+	  "Rejected by header based manually Blocked Senders", BLOCK },
+	{ "Proofpoint, blocked", RCPT, 554, "",
+	  "Blocked - see https://ipcheck.proofpoint.com/?ip=192.0.2.1", BLOCK },
+	{ "Proofpoint, local policy", END, 550, "5.7.0", "Local Policy Violation", BLOCK },
+	{ "Domino, nobody", RCPT, 550, "", "x@example.org... No such user", HARD },
+	{ "GroupWise and its like, nobody", RCPT, 550, "5.1.1", "Mailbox unknown.", HARD },
+	/* and what is easily taken wrongly */
+	{ "the words of an address mean nothing", RCPT, 550, "",
+	  "<spam-policy@example.org>: no such user", HARD },
+	{ "not even of one that looks like a cause", RCPT, 550, "",
+	  "user.unknown@example.org: try later", BLOCK },
+	{ "an IP address is no status", RCPT, 550, "", "your host 5.1.1.1 is not welcome", BLOCK },
+	{ "a status in the text of a policy", RCPT, 550, "", "mx: 5.7.515 Access denied", BLOCK },
+	{ "a vague status with a text about us", RCPT, 550, "5.7.1",
+	  "sender blocked: no such user may send here", BLOCK },
+	{ "a full disk of theirs is not a full mailbox", RCPT, 452, "4.3.1",
+	  "Insufficient system storage", BLOCK },
+	{ "a message that is too large", END, 552, "5.3.4", "message size exceeds limit", BLOCK },
+	{ "no text at all", RCPT, 554, "", "", BLOCK },
 };
 
 static void row_gives_class(void **state)
@@ -121,7 +198,7 @@ static void real_replies_are_judged_right(void **state)
 	fclose(f);
 	print_message("hard: %d of %d found; of %d others %d called hard\n", hit, hard, must_not,
 	              false_hard);
-	assert_true(hit * 100 >= hard * 90);
+	assert_true(hit * 100 >= hard * 95);
 	assert_int_equal(false_hard, 0);
 }
 
