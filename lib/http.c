@@ -14,7 +14,7 @@
 #include "lib/log.h"
 #include "lib/mem.h"
 
-enum { CONNECTIONS_MAX = 64, IDLE_S = 15, HANDLES = 2 };
+enum { CONNECTIONS_MAX = 64, IDLE_S = 15, TURN_MS = 500, HANDLES = 2 };
 
 struct http {
 	struct http_source src;
@@ -117,15 +117,16 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *c, const cha
 
 static void on_timer(uv_timer_t *t);
 
+/* A daemon that was at its limit listens again only when it is run once more after the
+ * connections have gone, and asks for no time-out: hence a turn now and then. */
 static void turn(struct http *h)
 {
 	MHD_UNSIGNED_LONG_LONG ms;
 
 	(void)MHD_run(h->daemon);
-	if (MHD_get_timeout(h->daemon, &ms) == MHD_YES)
-		uv_timer_start(&h->timer, on_timer, ms > 0 ? ms : 1, 0);
-	else
-		uv_timer_stop(&h->timer);
+	if (MHD_get_timeout(h->daemon, &ms) != MHD_YES || ms > TURN_MS)
+		ms = TURN_MS;
+	uv_timer_start(&h->timer, on_timer, ms > 0 ? ms : 1, 0);
 }
 
 static void on_timer(uv_timer_t *t)
