@@ -10,6 +10,7 @@
 #include "delivery/queue.h"
 #include "delivery/tally.h"
 #include "lib/log.h"
+#include "proto/trace.h"
 
 #define LEDGER_PAGE 256
 #define TRACE_LINES 1000
@@ -235,7 +236,6 @@ void answer_trace(void *state, const struct bus_from *from, const Holdfast__Fram
 {
 	struct stage *s = state;
 	struct trace t = { .d = s->state };
-	Holdfast__Frame f = HOLDFAST__FRAME__INIT;
 	Holdfast__TraceAnswer a = HOLDFAST__TRACE_ANSWER__INIT;
 	const ProtobufCBinaryData id = frame->trace_query->message_id;
 
@@ -249,9 +249,7 @@ void answer_trace(void *state, const struct bus_from *from, const Holdfast__Fram
 		log_warn("trace", LOGS("what", "store cannot be read"));
 	a.line = t.line;
 	a.n_line = t.n;
-	f.body_case = HOLDFAST__FRAME__BODY_TRACE_ANSWER;
-	f.trace_answer = &a;
-	bus_answer(s->bus, from, &f, NULL);
+	trace_answer(s->bus, from, &a);
 	for (size_t i = 0; i < t.n; i++) {
 		xfree(t.line[i]->recipient.data);
 		xfree(t.line[i]->detail.data);

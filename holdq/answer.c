@@ -5,6 +5,7 @@
 #include "holdq/holdq.h"
 
 #include <string.h>
+#include "proto/trace.h"
 #include "proto/verdict.h"
 
 #define LEDGER_ROWS 256
@@ -194,7 +195,6 @@ void answer_trace(void *stage, const struct bus_from *from, const Holdfast__Fram
 {
 	struct holdq *hq = holdq_of(stage);
 	ProtobufCBinaryData id = frame->trace_query->message_id;
-	Holdfast__Frame f = HOLDFAST__FRAME__INIT;
 	Holdfast__TraceAnswer a = HOLDFAST__TRACE_ANSWER__INIT;
 	Holdfast__TraceLine *ptr[TRACE_LINES];
 	struct trace t = { .hq = hq };
@@ -212,7 +212,5 @@ void answer_trace(void *stage, const struct bus_from *from, const Holdfast__Fram
 		ptr[i] = &t.line[i];
 	a.line = ptr;
 	a.n_line = t.n;
-	f.body_case = HOLDFAST__FRAME__BODY_TRACE_ANSWER;
-	f.trace_answer = &a;
-	bus_answer(hq->stage->bus, from, &f, NULL);
+	trace_answer(hq->stage->bus, from, &a);
 }

@@ -9,6 +9,7 @@
 #include <string.h>
 #include "ingest/spool.h"
 #include "lib/mem.h"
+#include "proto/trace.h"
 #define uthash_malloc(n) xmalloc(n)
 #define uthash_free(p, n) xfree(p)
 #include <uthash.h>
@@ -167,7 +168,6 @@ void ingest_answer_trace(void *state, const struct bus_from *from, const Holdfas
                   struct blob *body)
 {
 	struct stage *st = state;
-	Holdfast__Frame frame = HOLDFAST__FRAME__INIT;
 	Holdfast__TraceAnswer a = HOLDFAST__TRACE_ANSWER__INIT;
 	Holdfast__TraceLine *lines[TRACE_LINES];
 	uint8_t lo[STORE_PART_KEY], hi[UUID_LEN];
@@ -194,10 +194,8 @@ void ingest_answer_trace(void *state, const struct bus_from *from, const Holdfas
 		trace_part(&a, &dest, env);
 		holdfast__envelope__free_unpacked(env, NULL);
 	}
-	frame.body_case = HOLDFAST__FRAME__BODY_TRACE_ANSWER;
-	frame.trace_answer = &a;
 	if (kv_iter_free(&it) == ERR_OK)
-		bus_answer(st->bus, from, &frame, NULL);
+		trace_answer(st->bus, from, &a);
 	else
 		bus_refuse(st->bus, from, HOLDFAST__REFUSED__WHY__FAILED, "store");
 	for (size_t i = 0; i < a.n_line; i++) {
