@@ -461,6 +461,8 @@ enum err smtp_addr_key(const char *addr, size_t len, struct buf *out)
 	add_local(&key, path.addr, path.at);
 	buf_addc(&key, '@');
 	err = add_domain(&key, path.addr + path.at + 1, path.len - path.at - 1);
+	if (err == ERR_OK && key.len > SMTP_ADDR_MAX) /* A-labels are longer than U-labels */
+		err = ERR_SYNTAX;
 	if (err == ERR_OK)
 		buf_add(out, key.data, key.len);
 	buf_free(&key);
