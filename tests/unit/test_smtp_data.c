@@ -114,16 +114,92 @@ static void what_is_stuffed_is_unstuffed_to_the_same(void **state)
 	buf_free(&wire);
 }
 
+/* Every way to write "line end, dot, line end" in the middle of a message, each at every split:
+ * only CR LF . CR LF may end it. */
+static void no_mixture_of_line_ends_smuggles(void **state)
+{
+	static const struct { const char *p; size_t n; } ends[] = {
+		{ IN("\r\n") }, { IN("\n") }, { IN("\r") }, { IN("\r\r\n") }, { IN("\n\r") },
+		{ IN("\r\0\n") }, { IN("\0") }, { IN("\205") }, { IN("\n\n") }, { IN("") },
+		{ IN("\r\n\r") }, { IN("\v") }, { IN("\f") }, { IN(" ") },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(ends) * ARRAY_LEN(ends); i++) {
+		size_t a = i / ARRAY_LEN(ends), b = i % ARRAY_LEN(ends);
+		struct buf in = BUF_INIT;
+		const char *end;
+
+		buf_adds(&in, "one");
+		buf_add(&in, ends[a].p, ends[a].n);
+		buf_addc(&in, '.');
+		buf_add(&in, ends[b].p, ends[b].n);
+		buf_adds(&in, "two\r\n.\r\nMAIL");
+		end = memmem(in.data, in.len, "\r\n.\r\n", 5);
+		for (size_t split = 0; split <= in.len; split++) {
+			struct got g = decode(in.data, in.len, split);
+
+			assert_true(g.done);
+			assert_int_equal(g.used, (size_t)(end - in.data) + 5);
+			buf_free(&g.out);
+		}
+		buf_free(&in);
+	}
+}
+
+/* What we send holds no end for a receiver that takes a CR or an LF for a line end. */
+static void what_is_sent_hides_no_end_from_lax_receivers(void **state)
+{
+	static const struct { const char *in, *want; } sent[] = {
+		{ "a\n.\r\nb", "a\n..\r\nb" }, { "a\r.\r\nb", "a\r..\r\nb" },
+		{ "a\n.\nb", "a\n..\nb" },       { "a\r\n.\rb", "a\r\n..\rb" },
+		{ "a.\n", "a.\n" },              { "a\r\n.", "a\r\n.." },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(sent); i++) {
+		size_t n = strlen(sent[i].in);
+
+		for (size_t split = 0; split <= n; split++) {
+			struct buf wire = BUF_INIT;
+			bool bol = true;
+
+			smtp_data_stuff(&wire, sent[i].in, split, &bol);
+			smtp_data_stuff(&wire, sent[i].in + split, n - split, &bol);
+			assert_string_equal(buf_str(&wire), sent[i].want);
+			assert_int_equal(smtp_data_needs_stuffing(sent[i].in, n), wire.len != n);
+			buf_free(&wire);
+		}
+	}
+}
+
+/* The scan looks at 16 bytes at a time: a dot is found wherever it stands. */
+static void a_leading_dot_is_found_at_every_offset(void **state)
+{
+	char text[1200];
+
+	for (size_t at = 1; at < sizeof(text); at++) {
+		memset(text, 'x', sizeof(text));
+		assert_false(smtp_data_needs_stuffing(text, sizeof(text)));
+		text[at] = '.';
+		assert_false(smtp_data_needs_stuffing(text, sizeof(text)));
+		text[at - 1] = '\n';
+		assert_true(smtp_data_needs_stuffing(text, sizeof(text)));
+		assert_false(smtp_data_needs_stuffing(text, at));
+	}
+}
+
 int main(void)
 {
-	struct CMUnitTest tests[ARRAY_LEN(rows) + 3] = {
+	struct CMUnitTest tests[ARRAY_LEN(rows) + 6] = {
 		cmocka_unit_test(what_is_malformed_is_seen),
 		cmocka_unit_test(over_the_limit_the_end_is_still_found),
 		cmocka_unit_test(what_is_stuffed_is_unstuffed_to_the_same),
+		cmocka_unit_test(no_mixture_of_line_ends_smuggles),
+		cmocka_unit_test(what_is_sent_hides_no_end_from_lax_receivers),
+		cmocka_unit_test(a_leading_dot_is_found_at_every_offset),
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-		tests[3 + i] = (struct CMUnitTest){ .name = rows[i].name,
+		tests[6 + i] = (struct CMUnitTest){ .name = rows[i].name,
 			.test_func = row_ends_there_at_every_split, .initial_state = &rows[i] };
 	return cmocka_run_group_tests_name("smtp_data", tests, NULL, NULL);
 }
