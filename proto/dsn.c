@@ -330,11 +330,12 @@ void dsn_build(struct buf *out, const struct dsn_facts *f)
 	add_person_part(&person, f);
 	add_status_part(&status, f);
 	if (f->original_len > 0)
-		add_original_part(&original, f->original, header_length(f->original, f->original_len));
+		add_original_part(&original, f->original,
+		                  header_length(f->original, f->original_len));
 	add_head(out, f, boundary);
 	add_part(out, boundary, "Notification", "text/plain; charset=utf-8", &person);
-	add_part(out, boundary, "Delivery report", global ? "message/global-delivery-status"
-	                                                  : "message/delivery-status", &status);
+	add_part(out, boundary, "Delivery report",
+	         global ? "message/global-delivery-status" : "message/delivery-status", &status);
 	add_part(out, boundary, "Headers of the undelivered message",
 	         global ? "message/global-headers" : "text/rfc822-headers", &original);
 	buf_addf(out, "\r\n--%s--\r\n", boundary);

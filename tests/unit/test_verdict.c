@@ -8,6 +8,7 @@
 #include <string.h>
 #include <cmocka.h>
 #include "lib/err.h"
+#include "lib/uuid.h"
 #include "proto/verdict.h"
 
 #define CLASS(c) HOLDFAST__VERDICT_CLASS__VERDICT_##c
@@ -67,6 +68,29 @@ static void row_is_said_so(void **state)
 	buf_free(&out);
 }
 
+static void a_refusal_tells_its_verdict_and_that_only_the_address_is_blocked(void **state)
+{
+	Holdfast__Verdict v = HOLDFAST__VERDICT__INIT;
+	struct uuid id = { { 1, 2, 3 } };
+	char id_text[UUID_CHARS + 1];
+	struct buf out = BUF_INIT;
+
+	uuid_text(&id, id_text);
+	v.class_ = CLASS(BLOCK);
+	v.verdict_id.data = id.b;
+	v.verdict_id.len = sizeof(id.b);
+	verdict_reply(&out, &v);
+	assert_non_null(strstr(buf_str(&out), "\r\n550 5.7.1 Only this address is blocked, the "
+	                                      "domain is not."));
+	assert_non_null(strstr(buf_str(&out), " verdict "));
+	assert_non_null(strstr(buf_str(&out), id_text));
+	buf_reset(&out);
+	v.verdict_id.len = 0;
+	verdict_reply(&out, &v);
+	assert_null(strstr(buf_str(&out), "verdict"));
+	buf_free(&out);
+}
+
 static void held_mail_is_said_to_be_held(void **state)
 {
 	struct buf out = BUF_INIT;
@@ -81,12 +105,13 @@ static void held_mail_is_said_to_be_held(void **state)
 
 int main(void)
 {
-	struct CMUnitTest tests[ARRAY_LEN(rows) + 1] = {
+	struct CMUnitTest tests[ARRAY_LEN(rows) + 2] = {
+		cmocka_unit_test(a_refusal_tells_its_verdict_and_that_only_the_address_is_blocked),
 		cmocka_unit_test(held_mail_is_said_to_be_held),
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-		tests[1 + i] = (struct CMUnitTest){ .name = rows[i].name,
+		tests[2 + i] = (struct CMUnitTest){ .name = rows[i].name,
 			.test_func = row_is_said_so, .initial_state = &rows[i] };
 	return cmocka_run_group_tests_name("verdict", tests, NULL, NULL);
 }
