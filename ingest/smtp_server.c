@@ -186,8 +186,11 @@ static bool step_line(struct smtp_server *s)
 		return false;
 	r = smtp_line_take(s->view, s->view_n, auth ? SMTP_AUTH_MAX : SMTP_LINE_MAX, &skipping,
 	                   &line, &len, &used);
-	if (r == SMTP_LINE_MORE)
+	if (r == SMTP_LINE_MORE) {
+		eat(s, used); /* of a line that is too long */
+		s->skipping = skipping;
 		return false;
+	}
 	if (open && !(r == SMTP_LINE_OK && smtp_command_is(line, len, "RCPT")))
 		return false;
 	eat(s, used);

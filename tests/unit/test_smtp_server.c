@@ -398,6 +398,25 @@ static void long_lines_are_refused_once(void **state)
 	finish(&b);
 }
 
+static void a_line_without_end_is_not_kept(void **state)
+{
+	static char as[4096];
+	char got[64];
+	struct bench b;
+
+	begin(&b, &plain_door, AT_ONCE);
+	memset(as, 'A', sizeof(as));
+	for (size_t n = 0; n < 4 * SMTP_INPUT_MAX; n += sizeof(as)) {
+		say(&b, as, sizeof(as));
+		assert_false(smtp_server_full(b.s));
+	}
+	say(&b, "A\r", 2);
+	say(&b, "\nNOOP\r\n", 7);
+	codes(&b.replies, got, sizeof(got));
+	assert_string_equal(got, "500/5.5.6 250/2.0.0");
+	finish(&b);
+}
+
 static void auth_lines_may_be_long(void **state)
 {
 	struct bench b;
@@ -547,6 +566,7 @@ int main(void)
 	static const struct CMUnitTest cases[] = {
 		CASE(answers_out_of_order_leave_in_order), CASE(questions_open_at_once_are_bounded),
 		CASE(long_lines_are_refused_once), CASE(auth_lines_may_be_long),
+		CASE(a_line_without_end_is_not_kept),
 		CASE(a_nul_is_refused_in_lines_and_messages), CASE(size_limit_is_kept_by_bytes),
 		CASE(tls_resets_the_session), CASE(nothing_is_offered_that_is_not_there),
 		CASE(timeout_ends_and_gives_up), CASE(shutdown_waits_for_the_transaction),
