@@ -12,6 +12,9 @@
 #include "lib/clock.h"
 #include "lib/mem.h"
 
+/* A client that takes no replies gives no more commands. */
+#define UNSENT_MAX (256 * 1024)
+
 struct session {
 	TAILQ_ENTRY(session) all, receiving;
 	struct ingest *in;
@@ -59,7 +62,7 @@ static void receiving_set(struct session *s, bool on)
 /* May s be read now?  The rule is told at ingest->receiving. */
 static bool may_read(const struct session *s)
 {
-	if (smtp_server_full(s->smtp))
+	if (smtp_server_full(s->smtp) || stream_unsent(s->stream) >= UNSENT_MAX)
 		return false;
 	return !s->is_receiving || s->in->memory < s->in->conf.memory_bytes ||
 	       TAILQ_FIRST(&s->in->receiving) == s;
@@ -67,9 +70,12 @@ static bool may_read(const struct session *s)
 
 static void pace(struct session *s)
 {
-	bool pause = !may_read(s);
+	bool pause;
 
-	if (s->stream == NULL || pause == s->paused)
+	if (s->stream == NULL)
+		return;
+	pause = !may_read(s);
+	if (pause == s->paused)
 		return;
 	s->paused = pause;
 	if (pause)
@@ -251,6 +257,11 @@ static void on_secured(void *owner, enum err err)
 	settle(s, true);
 }
 
+static void on_drained(void *owner)
+{
+	pace(owner);
+}
+
 static void on_expired(void *owner)
 {
 	struct session *s = owner;
@@ -289,7 +300,8 @@ static void on_closed(void *owner, enum err why)
 }
 
 static const struct stream_events stream_events = {
-	.data = on_data, .secured = on_secured, .expired = on_expired, .closed = on_closed,
+	.data = on_data, .secured = on_secured, .drained = on_drained, .expired = on_expired,
+	.closed = on_closed,
 };
 
 /* ---- birth */

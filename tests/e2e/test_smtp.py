@@ -20,6 +20,20 @@ def test_ehlo_offers_what_the_server_does(relay):
     assert c.mail("t@demo.test", "tls@world.test")[0] == 250
 
 
+def test_who_takes_no_replies_is_not_read(relay):
+    c = Smtp(relay.submission_port)
+    c.sock.settimeout(3)
+    sent, size, chunk = 0, 64 << 20, b"NOOP\r\n" * 10000
+    with pytest.raises(TimeoutError):
+        while sent < size:
+            sent += c.sock.send(chunk[sent % 6:])
+    c.sock.settimeout(30)
+    for _ in range(sent // 6):
+        assert c.reply()[0] == 250
+    c.send(b"NOOP\r\n"[sent % 6:])
+    assert c.reply()[0] == 250
+
+
 def test_wrong_passwords_and_unknown_logins_look_alike(relay):
     answers = set()
     for login, password in ((relay.login, "wrong"), ("nobody", "wrong")):
