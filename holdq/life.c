@@ -13,9 +13,12 @@
 
 static struct holdq the_holdq;
 
+struct survey { struct holdq *hq; struct kv_batch *left; };
+
 static bool count_one(void *arg, const struct held *h)
 {
-	struct holdq *hq = arg;
+	struct survey *sv = arg;
+	struct holdq *hq = sv->hq;
 	int64_t rcpts = 0;
 
 	if (h == NULL) {
@@ -28,8 +31,25 @@ static bool count_one(void *arg, const struct held *h)
 	for (size_t i = 0; h->state != HELD_WAITING && i < h->n_sub; i++)
 		if (store_sub_waits(hq->stage->kv, h, i))
 			rcpts += h->sub[i].n;
+	if (rcpts == 0 && h->state != HELD_WAITING) { /* killed between its last receipt and its end */
+		store_del(sv->left, h);
+		return true;
+	}
 	count_add(hq->count, h->env->account.data, h->env->account.len, 1, rcpts);
 	return true;
+}
+
+/* Count what is held, and end what delivery has all of. */
+static enum err survey(struct holdq *hq)
+{
+	struct survey sv = { hq, kv_batch_new() };
+	enum err err = store_each(hq->stage->kv, NULL, count_one, &sv);
+
+	if (err != ERR_OK || kv_batch_empty(sv.left))
+		kv_batch_free(&sv.left);
+	else
+		kv_write(hq->stage->kv, &sv.left, NULL, NULL, 0);
+	return err;
 }
 
 enum err holdq_open(struct stage *s)
@@ -51,7 +71,7 @@ enum err holdq_open(struct stage *s)
 	if (err == ERR_OK)
 		err = outbox_open(s->kv, CF_OUTBOX, s->bus, &hq->outbox);
 	if (err == ERR_OK)
-		err = store_each(s->kv, NULL, count_one, hq);
+		err = survey(hq);
 	if (err == ERR_OK)
 		err = handover_start(hq->handover);
 	if (err == ERR_OK)

@@ -302,6 +302,20 @@ static void a_restart_after_the_decision_hands_over_the_same_parts(void **state)
 	assert_held(r, 0, 0);
 }
 
+static void a_restart_behind_the_last_receipt_forgets_the_mail(void **state)
+{
+	struct rig *r = *state;
+
+	hold(r, 1, wide);
+	assert_string_equal(release(r, OK, 0), "released");
+	rig_custody();
+	rig_custody();
+	rig_restart(r); /* both sub-parts are cleared, the record is not */
+	assert_held(r, 0, 0);
+	rig_restart(r);
+	assert_held(r, 0, 0);
+}
+
 static void a_lost_receipt_is_asked_for_again(void **state)
 {
 	struct rig *r = *state;
@@ -438,6 +452,7 @@ int main(void)
 		T(an_unknown_mail_is_no_such),
 		T(a_restart_before_the_decision_leaves_the_mail_held),
 		T(a_restart_after_the_decision_hands_over_the_same_parts),
+		T(a_restart_behind_the_last_receipt_forgets_the_mail),
 		T(a_lost_receipt_is_asked_for_again),
 		T(a_dead_delivery_instance_holds_up_only_its_own),
 		T(hand_overs_at_once_are_bounded),
