@@ -103,8 +103,13 @@ int hfctl_ask(struct cli *c, struct bus_to to, Holdfast__Frame *q,
 	if (err != ERR_OK)
 		return cli_fail(c, tool_exit_code(err), "%s: %s", name, err_text(err));
 	if (a.frame->body_case != want) {
+		int code = EX_OK;
+
+		if (a.frame->body_case == HOLDFAST__FRAME__BODY_DONE)
+			code = hfctl_done_code(c, a.frame->done); /* says why it is none */
 		tool_answer_free(&a);
-		return cli_fail(c, EX_PROTOCOL, "%s: answered something else", name);
+		return code != EX_OK ? code : cli_fail(c, EX_PROTOCOL,
+		                                       "%s: answered something else", name);
 	}
 	*out = a;
 	return EX_OK;

@@ -32,6 +32,8 @@ def test_accounts_are_added_shown_set_and_listed(relay):
     assert relay.tool("hfctl", "account", "set", "shop", "--soft-limit", "10",
                       code=None).returncode in (64, 65)
     assert relay.tool("hfctl", "account", "show", "nobody", code=None).returncode == 67
+    done = relay.tool("hfctl", "list", "show", "bounce", "nobody", code=None)
+    assert (done.returncode, done.stderr) == (67, "hfctl: no such account or list\n")
 
 
 def test_an_illegal_transition_is_refused(relay):
