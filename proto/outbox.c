@@ -8,11 +8,15 @@
  */
 #include <inttypes.h>
 #include <string.h>
+#include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/mem.h"
 #include "proto/outbox.h"
 
 #define WINDOW      256            /* events in one frame; one frame open an outlet */
+#define WORTH       128            /* events that go at once ... */
+#define PACE_MS     20             /* ... fewer wait so long after the frame before them: each
+                                    * frame costs policy a sync */
 #define SCAN        8192           /* records looked at in one go */
 #define RESERVE     (1u << 20)     /* seqs reserved at a time */
 #define WAIT_MS     10000
@@ -30,6 +34,8 @@ struct outlet {
 	uint64_t open[WINDOW];     /* seqs in the open frame */
 	unsigned n_open;
 	unsigned wait, backoff;    /* ticks */
+	uint64_t sent_ms;          /* the last frame */
+	uint64_t added;            /* events since, more or less */
 	bool self;                 /* policy applies its own events itself */
 };
 
@@ -272,12 +278,18 @@ static enum err ask(struct outbox *o, unsigned at, struct gather *g)
 	return bus_ask(o->bus, to, &frame, NULL, WAIT_MS, on_ack, o, at);
 }
 
+/* The events lie safe here; they may gather a little. */
+static bool too_soon(const struct outlet *t)
+{
+	return t->added < WORTH && clock_mono_ms() - t->sent_ms < PACE_MS;
+}
+
 static void send_next(struct outbox *o, unsigned at)
 {
 	struct outlet *t = &o->outlet[at];
 	struct gather g = { .n = 0 };
 
-	if (t->n_open > 0 || t->wait > 0 || t->self || t->last_added < t->read)
+	if (t->n_open > 0 || t->wait > 0 || t->self || t->last_added < t->read || too_soon(t))
 		return;
 	if (gather(o, at, &g) != ERR_OK) {
 		gather_free(&g);
@@ -294,6 +306,8 @@ static void send_next(struct outbox *o, unsigned at)
 	t->next = g.next;
 	if (ask(o, at, &g) == ERR_OK) {
 		t->n_open = g.n;
+		t->added -= g.n < t->added ? g.n : t->added;
+		t->sent_ms = clock_mono_ms();
 		o->asks++;
 	} else {
 		later(t);
@@ -382,8 +396,10 @@ void outbox_add(struct outbox *o, struct kv_batch *batch, Holdfast__Event *ev)
 	kv_put(batch, o->cf, key, sizeof(key), val, len);
 	xfree(val);
 	o->unsent++;
-	if (at < o->n)
+	if (at < o->n) {
 		o->outlet[at].last_added = ev->seq;
+		o->outlet[at].added++;
+	}
 }
 
 void outbox_kick(struct outbox *o)

@@ -2,7 +2,7 @@
  *
  * A stage puts an event into the same batch as the change that it tells of;
  * the outbox sends it, in order, to the policy instance that owns its account, and
- * deletes it when policy has synced it.  At most OUTBOX_WINDOW events are open
+ * deletes it when policy has synced it.  At most one frame of them is open
  * to each policy instance.  After a restart it goes on where it was: policy
  * ignores what it has applied.  Memory is bounded: it remembers where to
  * read on, not what is unsent.
@@ -27,7 +27,7 @@ void outbox_close(struct outbox **o);
 void outbox_add(struct outbox *o, struct kv_batch *batch, Holdfast__Event *ev);
 void outbox_kick(struct outbox *o);   /* send what is durable; cheap when nothing is; NULL is fine,
                                        * since batches may complete after the stage closed it */
-void outbox_tick(struct outbox *o);   /* call every 100 ms: retries */
+void outbox_tick(struct outbox *o);   /* call every 100 ms: retries, and what waited to gather */
 
 uint64_t outbox_unsent(const struct outbox *o);
 
