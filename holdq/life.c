@@ -31,7 +31,8 @@ static bool count_one(void *arg, const struct held *h)
 	for (size_t i = 0; h->state != HELD_WAITING && i < h->n_sub; i++)
 		if (store_sub_waits(hq->stage->kv, h, i))
 			rcpts += h->sub[i].n;
-	if (rcpts == 0 && h->state != HELD_WAITING) { /* killed between its last receipt and its end */
+	/* killed between its last receipt and its end */
+	if (rcpts == 0 && h->state != HELD_WAITING) {
 		store_del(sv->left, h);
 		return true;
 	}

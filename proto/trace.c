@@ -1,4 +1,7 @@
-/* proto/trace.c - see proto/trace.h */
+/* proto/trace.c - see proto/trace.h
+ *
+ * Lines are kept from the first on; the last that fits says that more are missing.
+ */
 #include "proto/trace.h"
 
 #define FRAME_SPARE 256 /* Frame, lengths, and the line that says what is missing */
