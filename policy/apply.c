@@ -6,6 +6,7 @@
 #include "policy/policy.h"
 
 #include <string.h>
+#include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/mem.h"
 
@@ -116,6 +117,7 @@ static void leave_trace(struct policy *p, const Holdfast__Event *ev, struct kv_b
 static struct account *apply_one(struct policy *p, const Holdfast__Event *ev,
                                  struct kv_batch *batch)
 {
+	uint64_t now = clock_wall_ms(); /* the source's clock may be ahead of ours */
 	struct account *a;
 
 	metric_add_label(p->stage->metrics, PM_EVENTS, (unsigned)ev->kind, 1);
@@ -127,7 +129,7 @@ static struct account *apply_one(struct policy *p, const Holdfast__Event *ev,
 	leave_trace(p, ev, batch);
 	if (ev->kind == HOLDFAST__EVENT_KIND__EVENT_ACCEPTED) {
 		a->figures.ends[0] += ev->n;
-		quota_count(a->figures.used, ev->time_ms, ev->n);
+		quota_count(a->figures.used, ev->time_ms < now ? ev->time_ms : now, ev->n);
 		if (a->reserved > 0)
 			reserve_give(p, ev->message_id.data, ev->n, batch);
 		return a;

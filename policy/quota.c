@@ -51,7 +51,7 @@ uint64_t quota_reset(enum window w, uint64_t now_ms)
 
 uint64_t quota_used(const struct used *u, enum window w, uint64_t now_ms)
 {
-	return u->window == quota_window(w, now_ms) ? u->n : 0;
+	return u->window >= quota_window(w, now_ms) ? u->n : 0;
 }
 
 void quota_count(struct used used[N_WINDOWS], uint64_t at_ms, uint64_t n)

@@ -22,11 +22,13 @@ uint64_t quota_window(enum window w, uint64_t now_ms);
 /* When the window that now lies in ends; QUOTA_NEVER for the total. */
 uint64_t quota_reset(enum window w, uint64_t now_ms);
 
-/* Used in the window that now lies in. */
+/* Used in the window that now lies in.  A clock that was set back opens no window again: what
+ * was counted in a later one still counts. */
 uint64_t quota_used(const struct used *u, enum window w, uint64_t now_ms);
 
 /* Count n recipients at time at_ms.  A window that is past by now does not
- * come back: late news of it is counted in no window but the total. */
+ * come back: late news of it is counted in no window but the total.  at_ms is not after
+ * now: the caller sees to that, or a window would open before its time. */
 void quota_count(struct used used[N_WINDOWS], uint64_t at_ms, uint64_t n);
 
 /* Recipients left under all quotas (0: none), with `reserved` shares open.

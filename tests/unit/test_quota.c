@@ -109,6 +109,16 @@ static void late_news_of_a_past_window_counts_in_the_total_only(void **state)
 	assert_int_equal(quota_used(&used[WINDOW_TOTAL], WINDOW_TOTAL, HOUR_END), 7);
 }
 
+static void a_clock_that_goes_back_opens_no_window_again(void **state)
+{
+	uint64_t quota[N_WINDOWS] = { 3, 0, 0, 0 }, reset;
+	struct used used[N_WINDOWS] = { { 0, 0 } };
+
+	quota_count(used, HOUR_END, 3);
+	assert_int_equal(room(quota, used, 0, HOUR_END, &reset), 0);
+	assert_int_equal(room(quota, used, 0, HOUR_END - 1, &reset), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -121,6 +131,7 @@ int main(void)
 		cmocka_unit_test(the_latest_reset_is_told_when_several_are_used_up),
 		cmocka_unit_test(a_new_window_begins_at_nothing),
 		cmocka_unit_test(late_news_of_a_past_window_counts_in_the_total_only),
+		cmocka_unit_test(a_clock_that_goes_back_opens_no_window_again),
 	};
 
 	return cmocka_run_group_tests_name("quota", tests, NULL, NULL);
