@@ -73,7 +73,8 @@ void apply_free(struct policy *p)
 static bool proves_no_mailbox(const Holdfast__Evidence *e)
 {
 	return e->own_mx && e->stage == HOLDFAST__SMTP_STAGE__STAGE_RCPT && e->code >= 500 &&
-	       (pb_is(e->enhanced, "5.1.1") || pb_is(e->enhanced, "5.1.6"));
+	       (pb_is(e->enhanced, "5.1.1") || pb_is(e->enhanced, "5.1.6") ||
+	        pb_is(e->rule, "text-no-such-mailbox"));
 }
 
 static void tell_system_list(struct policy *p, const Holdfast__Event *ev, struct kv_batch *batch)

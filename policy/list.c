@@ -209,6 +209,13 @@ void list_hard(struct policy *p, struct account *a, const Holdfast__Event *ev,
 	metric_add(p->stage->metrics, PM_LISTED, 1);
 }
 
+/* One message may have an address twice: that is one soft bounce. */
+static bool same_message(const Holdfast__ListEntry *e, const Holdfast__Event *ev)
+{
+	return e->message_id.len == ev->message_id.len &&
+	       memcmp(e->message_id.data, ev->message_id.data, ev->message_id.len) == 0;
+}
+
 void list_soft(struct policy *p, struct account *a, const Holdfast__Event *ev,
                struct kv_batch *batch)
 {
@@ -216,7 +223,7 @@ void list_soft(struct policy *p, struct account *a, const Holdfast__Event *ev,
 	Holdfast__ListEntry e;
 	uint32_t count = 1;
 
-	if (old != NULL && !is_soft(old)) {
+	if (old != NULL && (!is_soft(old) || same_message(old, ev))) {
 		holdfast__list_entry__free_unpacked(old, NULL);
 		return;
 	}

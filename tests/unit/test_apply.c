@@ -1,4 +1,5 @@
 /* tests/unit/test_apply.c - events are applied once each, and what they teach */
+#include "lib/clock.h"
 #include "tests/unit/policy_rig.h"
 
 #define ACTIVE HOLDFAST__ACCOUNT_STATE__ACCOUNT_ACTIVE
@@ -184,6 +185,51 @@ static void soft_bounces_of_one_frame_add_up(void **state)
 	assert_int_equal(a->figures.listed[LISTED_SOFT], 1);
 }
 
+static void a_message_counts_one_soft_bounce_of_an_address(void **state)
+{
+	struct policy_rig *r = *state;
+	struct told t[3];
+
+	rig_account(r, "shop", ACTIVE, 0);
+	for (int i = 0; i < 3; i++) {
+		tell(&t[i], (uint64_t)i + 1, BOUNCED, SOFT);
+		rig_id(t[i].id, 1); /* the address is in one message three times */
+	}
+	apply(r, t, 3);
+	assert_int_equal(soft_count(r), 1);
+}
+
+static void a_text_of_that_class_blocks_for_everyone_like_the_code(void **state)
+{
+	struct policy_rig *r = *state;
+	struct told t;
+
+	rig_account(r, "shop", ACTIVE, 0);
+	tell(&t, 1, BOUNCED, HARD)->evidence.rule = pb_str("text-null-mx");
+	t.evidence.own_mx = true;
+	apply(r, &t, 1);
+	assert_false(list_blocked(&r->p, pb_str("x@y.test")));
+	tell(&t, 2, BOUNCED, HARD)->evidence.rule = pb_str("text-no-such-mailbox");
+	t.evidence.own_mx = true;
+	apply(r, &t, 1);
+	assert_true(list_blocked(&r->p, pb_str("x@y.test")));
+}
+
+static void a_source_whose_clock_is_ahead_opens_no_new_window(void **state)
+{
+	struct policy_rig *r = *state;
+	struct account *a = rig_account(r, "shop", ACTIVE, 0);
+	uint64_t now = clock_wall_ms();
+	struct told t[2];
+
+	tell(&t[0], 1, ACCEPTED, 0)->event.n = 3;
+	t[0].event.time_ms = now;
+	tell(&t[1], 2, ACCEPTED, 0)->event.n = 2;
+	t[1].event.time_ms = now + 40ull * 24 * HOUR_MS;
+	apply(r, t, 2);
+	assert_int_equal(quota_used(&a->figures.used[WINDOW_MONTH], WINDOW_MONTH, now), 5);
+}
+
 static void a_hard_bounce_is_not_undone_by_a_soft_one_of_the_same_frame(void **state)
 {
 	struct policy_rig *r = *state;
@@ -309,6 +355,9 @@ int main(void)
 		T(a_hard_bounce_lists_the_address),
 		T(the_third_soft_bounce_lists_it_and_the_limit_acts_at_once),
 		T(soft_bounces_of_one_frame_add_up),
+		T(a_message_counts_one_soft_bounce_of_an_address),
+		T(a_text_of_that_class_blocks_for_everyone_like_the_code),
+		T(a_source_whose_clock_is_ahead_opens_no_new_window),
 		T(a_hard_bounce_is_not_undone_by_a_soft_one_of_the_same_frame),
 		T(a_delivery_clears_the_soft_count),
 		T(a_block_teaches_nothing),
