@@ -298,6 +298,29 @@ static Holdfast__Done__Result find_account(struct policy *p, Holdfast__ListName 
 	return HOLDFAST__DONE__RESULT__NO_SUCH;
 }
 
+/* A complaint says so even where the account had added the address, and an owner's wish is not
+ * undone by whoever may ask for the removal of an invalid address. */
+static bool is_stronger(const Holdfast__ListEntry *e, const Holdfast__ListEntry *old)
+{
+	const char *strongest = e->list == UNSUBSCRIBE ? "complaint"
+	                      : e->list == SYSTEM      ? "owner" : "";
+
+	return pb_is(e->origin, strongest) && !pb_is(old->origin, strongest);
+}
+
+/* old makes way for an entry of the same key: it goes to the history. */
+static void replace(struct policy *p, struct account *a, Holdfast__ListEntry *old,
+                    uint64_t now_ms, struct kv_batch *batch)
+{
+	ProtobufCBinaryData by = old->removed_by; /* only lent for the record */
+
+	count_entry(p, a, old, -1, batch);
+	old->removed_ms = now_ms;
+	old->removed_by = pb_str("replaced");
+	store_history_put(batch, old);
+	old->removed_by = by;
+}
+
 Holdfast__Done__Result list_put(struct policy *p, const Holdfast__ListPut *put, uint64_t now_ms,
                                 struct kv_batch *batch, const char **text)
 {
@@ -311,12 +334,12 @@ Holdfast__Done__Result list_put(struct policy *p, const Holdfast__ListPut *put, 
 		return invalid(text, "origin, name or note is missing or too long");
 	old = unsynced_get(p, e.list, a == NULL ? "" : a->name, e.key.data, e.key.len);
 	if (old != NULL) {
-		bool stands = a == NULL || list_entry_stands(a, old);
+		bool stays = (a == NULL || list_entry_stands(a, old)) && !is_stronger(&e, old);
 
-		if (!stands)
-			count_entry(p, a, old, -1, batch);
+		if (!stays)
+			replace(p, a, old, now_ms, batch);
 		holdfast__list_entry__free_unpacked(old, NULL);
-		if (stands) {
+		if (stays) {
 			*text = "it is on the list already";
 			return HOLDFAST__DONE__RESULT__NO_CHANGE;
 		}

@@ -159,6 +159,32 @@ static void an_entry_taken_off_twice_before_the_sync_is_counted_off_once(void **
 	assert_class(r, "c@b.test", HOLDFAST__VERDICT_CLASS__VERDICT_UNSUBSCRIBE);
 }
 
+static void a_stronger_origin_takes_the_place_of_a_weaker_one(void **state)
+{
+	struct policy_rig *r = *state;
+	struct account *a = rig_account(r, "shop", ACTIVE, 0);
+	Holdfast__ListEntry *e;
+	struct kv_iter *it;
+
+	assert_int_equal(put(r, UNSUB, "a@b.test", "manual"), OK);
+	assert_int_equal(put(r, UNSUB, "a@b.test", "complaint"), OK);
+	assert_int_equal(put(r, UNSUB, "a@b.test", "manual"), HOLDFAST__DONE__RESULT__NO_CHANGE);
+	a->bypass_unsubscribe = true;
+	assert_class(r, "a@b.test", HOLDFAST__VERDICT_CLASS__VERDICT_UNSUBSCRIBE);
+	assert_int_equal(a->figures.listed[LISTED_UNSUBSCRIBE], 1);
+	assert_int_equal(put(r, SYSTEM, "s@b.test", "invalid"), OK);
+	assert_int_equal(put(r, SYSTEM, "s@b.test", "owner"), OK);
+	assert_int_equal(put(r, SYSTEM, "s@b.test", "invalid"), HOLDFAST__DONE__RESULT__NO_CHANGE);
+	e = store_list_get(r->p.kv, SYSTEM, "", "s@b.test", 8);
+	assert_true(pb_is(e->origin, "owner"));
+	holdfast__list_entry__free_unpacked(e, NULL);
+	assert_int_equal(r->p.system_entries, 1);
+	it = kv_iter_new(r->p.kv, CF_HISTORY, "", 0, NULL, 0); /* both weaker ones are kept */
+	assert_true(kv_iter_next(it) && kv_iter_next(it));
+	assert_false(kv_iter_next(it));
+	assert_int_equal(kv_iter_free(&it), ERR_OK);
+}
+
 static void counts_of_entries_survive_a_restart(void **state)
 {
 	struct policy_rig *r = *state;
@@ -260,6 +286,7 @@ int main(void)
 		T(the_bypass_never_covers_a_complaint),
 		T(what_is_removed_lets_mail_through_and_leaves_history),
 		T(an_entry_taken_off_twice_before_the_sync_is_counted_off_once),
+		T(a_stronger_origin_takes_the_place_of_a_weaker_one),
 		T(counts_of_entries_survive_a_restart),
 		T(the_longest_network_wins),
 		T(an_unknown_login_gets_the_same_keys_each_time),
