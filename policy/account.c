@@ -92,8 +92,7 @@ static void quota_verdict(const struct account *a, uint64_t now_ms, uint64_t quo
 	}
 }
 
-void account_verdict(const struct account *a, uint64_t now_ms, uint64_t quota_defer_ms,
-                     Holdfast__Verdict *out)
+void account_state_verdict(const struct account *a, Holdfast__Verdict *out)
 {
 	out->class_ = HOLDFAST__VERDICT_CLASS__VERDICT_OK;
 	if (a == NULL || !a->exists) {
@@ -115,6 +114,12 @@ void account_verdict(const struct account *a, uint64_t now_ms, uint64_t quota_de
 		cannot(out, HOLDFAST__CANNOT_SEND__CANNOT_DISABLED);
 		return;
 	}
-	if (out->metered)
+}
+
+void account_verdict(const struct account *a, uint64_t now_ms, uint64_t quota_defer_ms,
+                     Holdfast__Verdict *out)
+{
+	account_state_verdict(a, out);
+	if (out->metered && out->class_ != HOLDFAST__VERDICT_CLASS__VERDICT_CANNOT_SEND)
 		quota_verdict(a, now_ms, quota_defer_ms, out);
 }

@@ -57,5 +57,7 @@ bool account_metered(const struct account *a);
 /* What may this account do at all now: OK, HOLD or CANNOT_SEND (by state or quota). */
 void account_verdict(const struct account *a, uint64_t now_ms, uint64_t quota_defer_ms,
                      Holdfast__Verdict *out);
+/* The same without its quota: for recipients that have their place in it. */
+void account_state_verdict(const struct account *a, Holdfast__Verdict *out);
 
 #endif

@@ -111,6 +111,17 @@ static void send_later_verdict(struct later *l)
 	send_verdict(l->p, &l->from, &l->verdict);
 }
 
+/* What the account may do.  A recipient that has its share already is not refused for the quota
+ * that it is itself a part of. */
+static void judge_account(struct policy *p, const struct account *a,
+                          const Holdfast__RcptQuery *q, Holdfast__Verdict *v)
+{
+	if (a != NULL && a->reserved > 0 && reserve_has(p, q->message_id.data, q->index))
+		account_state_verdict(a, v);
+	else
+		account_verdict(a, clock_wall_ms(), p->conf.quota_defer_ms, v);
+}
+
 /* All lists have said yes: take the share, if there is a quota, and answer. */
 static void take_share(struct policy *p, struct account *a, const struct bus_from *from,
                        Holdfast__Verdict *v, const Holdfast__RcptQuery *q)
@@ -123,9 +134,13 @@ static void take_share(struct policy *p, struct account *a, const struct bus_fro
 		send_verdict(p, from, v);
 		return;
 	}
+	if (kv_full(p->kv)) {
+		bus_refuse(p->bus, from, HOLDFAST__REFUSED__WHY__BUSY, "the store is behind");
+		return;
+	}
 	batch = kv_batch_new();
 	err = reserve_take(p, a, q->message_id.data, q->index, clock_wall_ms(), batch);
-	if (err == ERR_OK) {
+	if (err == ERR_OK || err == ERR_EXIST) { /* a repeat waits for the sync of the first */
 		uint64_t id = later_new(p, from, &l);
 
 		l->verdict = *v;
@@ -134,10 +149,7 @@ static void take_share(struct policy *p, struct account *a, const struct bus_fro
 		return;
 	}
 	kv_batch_free(&batch);
-	if (err == ERR_EXIST)
-		send_verdict(p, from, v);
-	else
-		bus_refuse(p->bus, from, HOLDFAST__REFUSED__WHY__BUSY, "too many reservations");
+	bus_refuse(p->bus, from, HOLDFAST__REFUSED__WHY__BUSY, "too many reservations");
 }
 
 static void on_block_answer(enum err err, const Holdfast__Frame *f, struct blob *body,
@@ -157,15 +169,19 @@ static void on_block_answer(enum err err, const Holdfast__Frame *f, struct blob 
 		later_end(p, id);
 		return;
 	}
+	if (l->failed) { /* a share would be nobody's */
+		bus_refuse(p->bus, &l->from, HOLDFAST__REFUSED__WHY__BUSY, "given up");
+		later_end(p, id);
+		return;
+	}
 	a = accounts_find(p, pb_str(l->account));
-	/* Time has passed: state and quota are looked at again. */
-	account_verdict(a, clock_wall_ms(), p->conf.quota_defer_ms, &v);
+	q.message_id = pb_bytes(l->message_id, UUID_LEN);
+	q.index = l->index;
+	judge_account(p, a, &q, &v); /* time has passed */
 	if (!refuses(&v) && f->verdict->class_ == HOLDFAST__VERDICT_CLASS__VERDICT_BLOCK) {
 		v.class_ = HOLDFAST__VERDICT_CLASS__VERDICT_BLOCK;
 		l->hits |= 1u << HOLDFAST__VERDICT_CLASS__VERDICT_BLOCK;
 	}
-	q.message_id = pb_bytes(l->message_id, UUID_LEN);
-	q.index = l->index;
 	if (refuses(&v))
 		send_refusal(p, &l->from, &v, l->hits, l->account,
 		               pb_bytes(l->key.data, l->key.len));
@@ -216,7 +232,7 @@ void answer_rcpt(void *state, const struct bus_from *from, const Holdfast__Frame
 		bus_refuse(p->bus, from, HOLDFAST__REFUSED__WHY__MALFORMED, "id or address");
 		return;
 	}
-	account_verdict(a, clock_wall_ms(), p->conf.quota_defer_ms, &v);
+	judge_account(p, a, q, &v);
 	if (!refuses(&v))
 		list_verdict(p, a, q->key, &v, &hits, &remote);
 	if (refuses(&v))
@@ -225,6 +241,17 @@ void answer_rcpt(void *state, const struct bus_from *from, const Holdfast__Frame
 		ask_other(p, from, q, a, hits);
 	else
 		take_share(p, a, from, &v, q);
+}
+
+/* Recipients of the message whose system-wide entry is still asked for must take no share. */
+static void give_up(struct policy *p, const uint8_t message_id[UUID_LEN])
+{
+	struct later *l;
+
+	TAILQ_FOREACH(l, &p->all_laters, link) {
+		if (l->key.len > 0 && memcmp(l->message_id, message_id, UUID_LEN) == 0)
+			l->failed = true;
+	}
 }
 
 void answer_abandon(void *state, const struct bus_from *from, const Holdfast__Frame *f,
@@ -237,6 +264,7 @@ void answer_abandon(void *state, const struct bus_from *from, const Holdfast__Fr
 		bus_refuse(p->bus, from, HOLDFAST__REFUSED__WHY__MALFORMED, "id");
 		return;
 	}
+	give_up(p, f->abandon->message_id.data);
 	batch = kv_batch_new();
 	reserve_give(p, f->abandon->message_id.data, UINT64_MAX, batch);
 	later_act(p, from, HOLDFAST__DONE__RESULT__OK, "", &batch);

@@ -5,7 +5,6 @@
 #include "policy/policy.h"
 
 #include <string.h>
-#include "lib/clock.h"
 #include "lib/mem.h"
 
 enum { RECHECK_MAX = 1000, KEY_MAX = 320 };
@@ -160,9 +159,7 @@ void answer_recheck(void *state, const struct bus_from *from, const Holdfast__Fr
 	}
 	id = later_new(p, from, &l);
 	holdfast__verdict__init(&l->verdict);
-	account_verdict(a, clock_wall_ms(), p->conf.quota_defer_ms, &l->verdict);
-	if (l->verdict.cannot >= HOLDFAST__CANNOT_SEND__CANNOT_QUOTA_SOON && a != NULL && a->exists)
-		l->verdict.class_ = HOLDFAST__VERDICT_CLASS__VERDICT_OK; /* counted at its RCPT */
+	account_state_verdict(a, &l->verdict); /* the recipients were counted at their RCPT */
 	l->n_rcpt = q->n_key;
 	l->rcpt = xcalloc(q->n_key + 1, sizeof(*l->rcpt));
 	l->waiting = 1;

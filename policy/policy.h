@@ -111,6 +111,7 @@ void unsynced_free(struct policy *p);
 /* ---- reserve.c: shares of quotas that sessions hold */
 enum err reserve_load(struct policy *p) MUST_CHECK; /* BLOCKS */
 void reserve_free(struct policy *p);
+bool reserve_has(const struct policy *p, const uint8_t message_id[16], uint32_t index);
 /* Take one share for (message_id, index).  ERR_FULL: too many are open; ERR_EXIST: it is taken
  * already (a repeat).  The quota was checked by the caller. */
 enum err reserve_take(struct policy *p, struct account *a, const uint8_t message_id[16],
@@ -160,7 +161,7 @@ struct later {
 	Holdfast__Verdict *rcpt;
 	uint8_t (*rcpt_id)[UUID_LEN];
 	size_t n_rcpt, waiting;
-	bool failed;
+	bool failed;                     /* also RcptQuery: its message was given up meanwhile */
 	/* EventsAck */
 	uint8_t source[16];
 	uint64_t seq;

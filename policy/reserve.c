@@ -81,16 +81,24 @@ static void drop_share(struct policy *p, struct reservation *r, struct kv_batch 
 	p->reservations->n--;
 }
 
-enum err reserve_take(struct policy *p, struct account *a, const uint8_t message_id[16],
-                      uint32_t index, uint64_t now_ms, struct kv_batch *batch)
+bool reserve_has(const struct policy *p, const uint8_t message_id[16], uint32_t index)
 {
-	struct reservation *r = find(p, message_id);
-	struct buf k = BUF_INIT, v = BUF_INIT;
+	const struct reservation *r = find(p, message_id);
 
 	for (uint32_t i = 0; r != NULL && i < r->n; i++) {
 		if (r->index[i] == index)
-			return ERR_EXIST;
+			return true;
 	}
+	return false;
+}
+
+enum err reserve_take(struct policy *p, struct account *a, const uint8_t message_id[16],
+                      uint32_t index, uint64_t now_ms, struct kv_batch *batch)
+{
+	struct buf k = BUF_INIT, v = BUF_INIT;
+
+	if (reserve_has(p, message_id, index))
+		return ERR_EXIST;
 	if (p->reservations->n >= p->conf.reservations_max)
 		return ERR_FULL;
 	add_index(p, find_or_new(p, a, message_id, now_ms), index);
