@@ -121,6 +121,19 @@ def test_metrics_health_and_readiness(relay):
         assert b"holdfast_" in text
 
 
+def test_a_sandbox_comes_up_again_with_what_it_had(world):
+    world.start()
+    with Relay(route=world) as r:
+        r.hfctl("account", "add", "kept")
+        assert r.sandbox("down").returncode == 0
+        r.up = False
+        done = r.sandbox("up", *r.options)
+        assert done.returncode == 0, done.stdout
+        r.up = True
+        assert {row["account"] for row in r.rows("hfctl", "account", "list")} == {"demo", "kept"}
+        assert r.client().mail("a@demo.test", "again@world.test")[0] == 250
+
+
 def test_quickstart_checks_itself():
     done = subprocess.run([ROOT + "/deploy/quickstart", "--check"], stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, text=True, timeout=300,
