@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "lib/mem.h"
+#include "proto/trace.h"
 
 enum { LEDGER_PAGE = 256, TRACE_MAX = 400, DETAIL_MAX = 160 };
 
@@ -160,7 +161,6 @@ void answer_trace(void *state, const struct bus_from *from, const Holdfast__Fram
 {
 	struct policy *p = policy_of(state);
 	Holdfast__TraceAnswer m = HOLDFAST__TRACE_ANSWER__INIT;
-	Holdfast__Frame answer = HOLDFAST__FRAME__INIT;
 	struct trace *t;
 
 	if (f->trace_query->message_id.len != UUID_LEN) {
@@ -171,9 +171,7 @@ void answer_trace(void *state, const struct bus_from *from, const Holdfast__Fram
 	read_trace(p, f->trace_query->message_id.data, t);
 	m.line = t->row;
 	m.n_line = t->n;
-	answer.body_case = HOLDFAST__FRAME__BODY_TRACE_ANSWER;
-	answer.trace_answer = &m;
-	bus_answer(p->bus, from, &answer, NULL);
+	trace_answer(p->bus, from, &m);
 	for (size_t i = 0; i < t->n; i++)
 		holdfast__event__free_unpacked(t->event[i], NULL);
 	xfree(t);

@@ -72,6 +72,17 @@ def test_trace_tells_the_story_of_a_message(relay):
     assert [r["time"] for r in rows] == sorted(r["time"] for r in rows)
 
 
+def test_a_trace_longer_than_a_frame_is_cut_and_says_so(relay):
+    domain = ".".join(["d" * 50] * 3) + ".test"
+    rcpts = ["%s%03d@%s" % ("u" * 60, i, domain) for i in range(400)]
+    code, text = relay.client().mail("a@demo.test", *rcpts)
+    assert code == 250
+    relay.settle()
+    rows = relay.rows("hfctl", "trace", queued_id(text))
+    assert len([r for r in rows if r["what"] == "delivered"]) > 100
+    assert [r["detail"] for r in rows if r["what"] == "cut"]
+
+
 def test_queue_shows_every_instance_also_one_that_is_down(relay):
     relay.kill("holdq-1")
     try:
