@@ -202,7 +202,7 @@ static Holdfast__Done__Result next_state(const Holdfast__AccountPut *put,
 			return HOLDFAST__DONE__RESULT__OK;
 		want = HOLDFAST__ACCOUNT_STATE__ACCOUNT_PENDING;
 	}
-	if (want == now)
+	if (want == now && !put->create)
 		return HOLDFAST__DONE__RESULT__OK;
 	if (account_transition(now, want, &hold) != ERR_OK)
 		return invalid(text, now == HOLDFAST__ACCOUNT_STATE__ACCOUNT_DISABLED

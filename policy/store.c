@@ -5,6 +5,7 @@
 #include "policy/store.h"
 
 #include <string.h>
+#include <sysexits.h>
 #include "lib/log.h"
 #include "lib/mem.h"
 
@@ -103,6 +104,18 @@ void store_put_message(struct kv_batch *b, unsigned cf, const void *key, size_t 
 		xfree(p);
 }
 
+/* What cannot be read is no answer: a verdict is never a guess, so we end and are
+ * started again. */
+static bool read_value(struct kv *kv, unsigned cf, const void *key, size_t klen, struct buf *v)
+{
+	enum err err = kv_get(kv, cf, key, klen, v);
+
+	if (err != ERR_OK && err != ERR_NOENT)
+		log_fatal(EX_IOERR, "store_read_failed",
+		          LOG_PAIRS(LOGS("family", policy_cfs[cf].name), LOGE(err)));
+	return err == ERR_OK;
+}
+
 Holdfast__ListEntry *store_list_get(struct kv *kv, Holdfast__ListName list,
                                     const char *account, const void *key, size_t len)
 {
@@ -110,7 +123,7 @@ Holdfast__ListEntry *store_list_get(struct kv *kv, Holdfast__ListName list,
 	Holdfast__ListEntry *e = NULL;
 
 	key_list(&k, list, account, key, len);
-	if (kv_get(kv, CF_LIST, k.data, k.len, &v) == ERR_OK) {
+	if (read_value(kv, CF_LIST, k.data, k.len, &v)) {
 		e = holdfast__list_entry__unpack(NULL, v.len, (const uint8_t *)v.data);
 		if (e == NULL)
 			log_error("record_unreadable", LOGS("family", "list"),
@@ -220,7 +233,7 @@ uint64_t store_u64_get(struct kv *kv, unsigned cf, const void *key, size_t klen)
 	struct buf v = BUF_INIT;
 	uint64_t n = 0;
 
-	if (kv_get(kv, cf, key, klen, &v) == ERR_OK && v.len == 8)
+	if (read_value(kv, cf, key, klen, &v) && v.len == 8)
 		n = store_read_u64(v.data);
 	buf_free(&v);
 	return n;
