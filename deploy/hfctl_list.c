@@ -250,8 +250,10 @@ static int show_instance(struct cli *c, const struct target *t, bool history, un
 		for (size_t i = 0; i < page->n_entry; i++)
 			add_row(table, page->entry[i]);
 		more = page->more && page->n_entry > 0;
-		if (more)
+		if (more) {
 			get.after = page->entry[page->n_entry - 1]->key;
+			get.after_removed_ms = page->entry[page->n_entry - 1]->removed_ms;
+		}
 	}
 	tool_answer_free(&a);
 	return code;

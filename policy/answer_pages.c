@@ -135,16 +135,16 @@ static enum err one_key(struct policy *p, const Holdfast__ListGet *q, const char
 
 	key_list(&k, q->list, account, q->key.data, q->key.len);
 	err = kv_get(p->kv, CF_LIST, k.data, k.len, &v);
-	if (err == ERR_OK)
+	if (err == ERR_OK && q->after_removed_ms == 0)
 		(void)add_entry(g, v.data, v.len, false);
 	if (err == ERR_NOENT)
 		err = ERR_OK;
 	if (err == ERR_OK && q->history) {
 		buf_reset(&k);
-		key_history(&k, q->list, account, q->key.data, q->key.len, 0);
-		buf_add(&end, k.data, k.len);
+		key_history(&end, q->list, account, q->key.data, q->key.len, 0);
 		buf_add(&end, "\xff\xff\xff\xff\xff\xff\xff\xff", 8);
-		err = add_range(p, g, CF_HISTORY, &k, &end, false);
+		key_history(&k, q->list, account, q->key.data, q->key.len, q->after_removed_ms);
+		err = add_range(p, g, CF_HISTORY, &k, &end, q->after_removed_ms != 0);
 	}
 	buf_free(&k);
 	buf_free(&end);
@@ -159,11 +159,15 @@ static enum err key_page(struct policy *p, const Holdfast__ListGet *q, const cha
 	struct buf lo = BUF_INIT, hi = BUF_INIT;
 	enum err err;
 
-	key_list(&lo, q->list, account, q->after.data, q->after.len);
+	if (q->history && q->after.len > 0)
+		key_history(&lo, q->list, account, q->after.data, q->after.len,
+		            q->after_removed_ms);
+	else
+		key_list(&lo, q->list, account, q->after.data, q->after.len);
 	key_list(&hi, q->list, account, "", 0);
 	hi.data[hi.len - 1] = 1; /* behind every key of this account */
 	err = add_range(p, g, q->history ? CF_HISTORY : CF_LIST, &lo, &hi,
-	                q->after.len > 0 && !q->history); /* after ended the page before */
+	                q->after.len > 0); /* it ended the page before */
 	buf_free(&lo);
 	buf_free(&hi);
 	return err;
