@@ -43,7 +43,7 @@ static enum err open_parts(struct delivery *d)
 	return err;
 }
 
-enum err life_open(struct stage *s)
+enum err delivery_open(struct stage *s)
 {
 	struct delivery *d = xcalloc(1, sizeof(*d));
 	enum err err;
@@ -60,7 +60,7 @@ enum err life_open(struct stage *s)
 	err = open_parts(d);
 	if (err != ERR_OK) {
 		log_error("open", LOGE(err));
-		life_close(s);
+		delivery_close(s);
 		return err;
 	}
 	log_info("queue", LOGU("parts", tally_parts(d->tally)),
@@ -68,7 +68,7 @@ enum err life_open(struct stage *s)
 	return ERR_OK;
 }
 
-void life_drain(struct stage *s)
+void delivery_drain(struct stage *s)
 {
 	struct delivery *d = s->state;
 
@@ -76,7 +76,7 @@ void life_drain(struct stage *s)
 	pool_drain(d->pool);
 }
 
-bool life_busy(struct stage *s)
+bool delivery_busy(struct stage *s)
 {
 	const struct delivery *d = s->state;
 
@@ -106,7 +106,7 @@ static void when_sessions_are_gone(uv_prepare_t *h)
 		uv_close((uv_handle_t *)h, free_all);
 }
 
-void life_close(struct stage *s)
+void delivery_close(struct stage *s)
 {
 	struct delivery *d = s->state;
 
@@ -119,7 +119,7 @@ void life_close(struct stage *s)
 	uv_prepare_start(&d->last, when_sessions_are_gone);
 }
 
-void life_tick(struct stage *s, uint64_t wall_ms)
+void delivery_tick(struct stage *s, uint64_t wall_ms)
 {
 	struct delivery *d = s->state;
 	uint64_t mono_ms = clock_mono_ms();
@@ -137,7 +137,7 @@ void life_tick(struct stage *s, uint64_t wall_ms)
 	}
 }
 
-void life_collect(struct stage *s)
+void delivery_collect(struct stage *s)
 {
 	const struct delivery *d = s->state;
 	struct metric_set *m = s->metrics;
@@ -154,14 +154,14 @@ void life_collect(struct stage *s)
 	metric_gauge(m, DM_UNSENT_EVENTS, (double)outbox_unsent(d->outbox));
 }
 
-bool life_ready(struct stage *s)
+bool delivery_ready(struct stage *s)
 {
 	const struct delivery *d = s->state;
 
 	return !d->draining && !d->stalled;
 }
 
-void life_reload(struct stage *s, const void *conf)
+void delivery_reload(struct stage *s, const void *conf)
 {
 	struct delivery *d = s->state;
 

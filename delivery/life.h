@@ -7,13 +7,13 @@
 
 #include "delivery/delivery.h"
 
-enum err life_open(struct stage *s);
-void life_drain(struct stage *s);
-bool life_busy(struct stage *s);
-void life_close(struct stage *s);
-void life_tick(struct stage *s, uint64_t wall_ms);
-void life_collect(struct stage *s);
-bool life_ready(struct stage *s);
-void life_reload(struct stage *s, const void *conf);
+enum err delivery_open(struct stage *s);
+void delivery_drain(struct stage *s);
+bool delivery_busy(struct stage *s);
+void delivery_close(struct stage *s);
+void delivery_tick(struct stage *s, uint64_t wall_ms);
+void delivery_collect(struct stage *s);
+bool delivery_ready(struct stage *s);
+void delivery_reload(struct stage *s, const void *conf);
 
 #endif

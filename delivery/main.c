@@ -135,27 +135,27 @@ static const struct bus_handler handlers[] = {
 	{ 0, 0, false, NULL }
 };
 
+static const struct stage_spec spec = {
+	.name = "delivery",
+	.description = "deliver queued mail to remote servers",
+	.role = HOLDFAST__ROLE__ROLE_DELIVERY,
+	.asks = BUS_ROLE(HOLDFAST__ROLE__ROLE_POLICY),
+	.params = params,
+	.conf_size = sizeof(struct delivery_conf),
+	.metrics = metrics,
+	.handlers = handlers,
+	.cfs = store_cfs,
+	.open = delivery_open,
+	.drain = delivery_drain,
+	.busy = delivery_busy,
+	.close = delivery_close,
+	.tick = delivery_tick,
+	.collect = delivery_collect,
+	.ready = delivery_ready,
+	.reload = delivery_reload,
+};
+
 int main(int argc, char **argv)
 {
-	const struct stage_spec spec = {
-		.name = "delivery",
-		.description = "deliver queued mail to remote servers",
-		.role = HOLDFAST__ROLE__ROLE_DELIVERY,
-		.asks = BUS_ROLE(HOLDFAST__ROLE__ROLE_POLICY),
-		.params = params,
-		.conf_size = sizeof(struct delivery_conf),
-		.metrics = metrics,
-		.handlers = handlers,
-		.cfs = store_cfs,
-		.open = life_open,
-		.drain = life_drain,
-		.busy = life_busy,
-		.close = life_close,
-		.tick = life_tick,
-		.collect = life_collect,
-		.ready = life_ready,
-		.reload = life_reload,
-	};
-
 	return stage_main(&spec, argc, argv);
 }

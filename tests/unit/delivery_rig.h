@@ -64,7 +64,7 @@ static inline void rig_pulse(uv_timer_t *t)
 	struct rig *r = t->data;
 
 	if (r->ticking)
-		life_tick(&r->stage, clock_wall_ms());
+		delivery_tick(&r->stage, clock_wall_ms());
 }
 
 static inline struct delivery_conf rig_conf(void)
@@ -99,7 +99,7 @@ static inline void rig_start(struct rig *r)
 	r->stage.metrics = metric_set_new(r->worker.metrics, rig_metrics);
 	assert_int_equal(kv_open(&r->loop, r->dir, store_cfs, 5, &kc, &r->stage.kv), ERR_OK);
 	assert_int_equal(bus_open(&r->loop, &bc, &r->stage.bus), ERR_OK);
-	if (life_open(&r->stage) != ERR_OK)
+	if (delivery_open(&r->stage) != ERR_OK)
 		_exit(2); /* nothing that a teardown could take down */
 	r->d = r->stage.state;
 	r->ticking = true;
@@ -108,7 +108,7 @@ static inline void rig_start(struct rig *r)
 static inline void rig_stop(struct rig *r)
 {
 	r->ticking = false;
-	life_close(&r->stage);
+	delivery_close(&r->stage);
 	bus_close(&r->stage.bus);
 	kv_close(&r->stage.kv);
 	r->d = NULL;

@@ -533,8 +533,8 @@ static void a_drain_lets_what_is_under_way_finish(void **state)
 	for (int i = 0; i < 50; i++)
 		hand(r, "a@x.test");
 	RIG_UNTIL(r, world.mails > 0);
-	life_drain(&r->stage);
-	RIG_UNTIL(r, !life_busy(&r->stage));
+	delivery_drain(&r->stage);
+	RIG_UNTIL(r, !delivery_busy(&r->stage));
 	sent = world.mails;
 	assert_int_equal(event_count(r, HOLDFAST__EVENT_KIND__EVENT_DELIVERED), sent);
 	hand(r, "a@x.test");
