@@ -6,7 +6,7 @@
 #ifndef TESTS_UNIT_BUS_ENDS_H
 #define TESTS_UNIT_BUS_ENDS_H
 
-#include "bus_rig.h"
+#include "tests/unit/bus_rig.h"
 
 #define MAX_HELD 64
 

@@ -6,7 +6,7 @@
 #ifndef TESTS_UNIT_HOLDQ_RIG_H
 #define TESTS_UNIT_HOLDQ_RIG_H
 
-#include "fake_bus.h"
+#include "tests/unit/fake_bus.h"
 
 #include <stdlib.h>
 #include <sys/wait.h>

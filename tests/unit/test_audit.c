@@ -1,5 +1,5 @@
 /* tests/unit/test_audit.c - the chain of acts: none can be changed, removed or forged unseen */
-#include "holdq_rig.h"
+#include "tests/unit/holdq_rig.h"
 
 static void act(struct rig *r, struct audit *a, const char *by, const char *detail)
 {

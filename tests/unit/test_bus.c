@@ -1,5 +1,5 @@
 /* tests/unit/test_bus.c - two buses in one process */
-#include "bus_ends.h"
+#include "tests/unit/bus_ends.h"
 #include <sys/stat.h>
 
 static void a_question_is_answered_once_and_later(void **state)

@@ -1,5 +1,5 @@
 /* tests/unit/test_bus_raw.c - the bus against peers that misbehave or forget */
-#include "bus_ends.h"
+#include "tests/unit/bus_ends.h"
 #include <sys/stat.h>
 #include <zmq.h>
 

@@ -1,7 +1,7 @@
 /* tests/unit/test_decide_hold.c - a held mail's life: taken once, decided once, handed over until
  * the receipt, across restarts at every step
  */
-#include "holdq_rig.h"
+#include "tests/unit/holdq_rig.h"
 
 #define RELEASE HOLDFAST__DECISION__DECISION_RELEASE
 #define REJECT  HOLDFAST__DECISION__DECISION_REJECT

@@ -3,8 +3,8 @@
  * Hand-offs come in as they would from the bus; outcomes are read where they leave, in
  * the outbox, or at a policy that is played here.
  */
-#include "delivery_rig.h"
-#include "smtp_world.h"
+#include "tests/unit/delivery_rig.h"
+#include "tests/unit/smtp_world.h"
 
 #define BODY "Subject: hi\r\n\r\nHello\r\n"
 

@@ -1,5 +1,5 @@
 /* tests/unit/test_delivery_store.c - what delivery writes it reads back, and nothing more */
-#include "delivery_rig.h"
+#include "tests/unit/delivery_rig.h"
 
 static const uint8_t zero_key[PART_KEY];
 

@@ -6,7 +6,7 @@
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
-#include "delivery_rig.h"
+#include "tests/unit/delivery_rig.h"
 #include "lib/stream.h"
 #include "lib/tls.h"
 

@@ -1,5 +1,5 @@
 /* tests/unit/test_holdq_store.c - records, pages, body reads, marks, ledger of the hold store */
-#include "holdq_rig.h"
+#include "tests/unit/holdq_rig.h"
 
 static const char *const two[] = { "ann@a.test", "bob@a.test", NULL };
 static const char *const one[] = { "zoe@z.test", NULL };

@@ -1,5 +1,5 @@
 /* tests/unit/test_kv.c - what the store promises: order, atomicity, bounds, opening */
-#include "kv_fixture.h"
+#include "tests/unit/kv_fixture.h"
 
 #include <dirent.h>
 #include "lib/clock.h"

@@ -4,7 +4,7 @@
  * RocksDB's threads do not survive a fork.  The child acknowledges on its
  * standard output, and the parent takes that as a promise.
  */
-#include "kv_fixture.h"
+#include "tests/unit/kv_fixture.h"
 
 #include <signal.h>
 #include <sys/resource.h>

@@ -1,5 +1,5 @@
 /* tests/unit/test_outbox.c - events reach policy in order, through restarts and lost answers */
-#include "bus_rig.h"
+#include "tests/unit/bus_rig.h"
 #include <ftw.h>
 #include "lib/kv.h"
 #include "proto/outbox.h"

@@ -3,7 +3,7 @@
  * Parts wait behind a destination whose policy question never ends or that is paused,
  * so that what is in memory stands still and can be looked at.
  */
-#include "delivery_rig.h"
+#include "tests/unit/delivery_rig.h"
 
 #define BODY "Hi\r\n"
 

@@ -1,5 +1,5 @@
 /* tests/unit/test_stage.c - a whole stage in a process of its own: start, answer, drain, end */
-#include "bus_rig.h"
+#include "tests/unit/bus_rig.h"
 #include <ftw.h>
 #include <signal.h>
 #include <sys/stat.h>

@@ -1,5 +1,5 @@
 /* tests/unit/test_stream.c - TCP streams without TLS: sending, pausing, deadlines, every end */
-#include "stream_ends.h"
+#include "tests/unit/stream_ends.h"
 
 #include <sys/syscall.h>
 #include <sys/uio.h>

@@ -8,7 +8,7 @@
 #include <openssl/x509v3.h>
 #include <fcntl.h>
 #include "lib/tls.h"
-#include "stream_ends.h"
+#include "tests/unit/stream_ends.h"
 
 enum { MIB = 1 << 20 };
 

@@ -1,5 +1,5 @@
 /* tests/unit/test_tool.c - a tool asks a stage in another process */
-#include "bus_rig.h"
+#include "tests/unit/bus_rig.h"
 #include <signal.h>
 #include <sys/wait.h>
 #include <sysexits.h>
