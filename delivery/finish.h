@@ -1,7 +1,10 @@
 /* delivery/finish.h - what an attempt came to: events, reports and the next time, in one batch
  *
  * The end of a recipient, its event for policy, the report to the sender, and the
- * change of the part are one write: either all of it happened or none.
+ * change of the part are one write: either all of it happened or none.  An attempt
+ * that a crash cuts off has left no trace: the part is due as it was, and is tried
+ * again.  So a kill in mid-DATA loses nothing; one between the remote's 250 and
+ * our sync makes a second copy.
  */
 #ifndef DELIVERY_FINISH_H
 #define DELIVERY_FINISH_H
