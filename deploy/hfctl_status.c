@@ -31,20 +31,25 @@ static const struct table_column queue_columns[] = {
 	{ NULL, TABLE_TEXT },
 };
 
-static const char *age_of(uint64_t since_ms, uint64_t now_ms, char out[32])
+/* "3min" for people, seconds for programs, nothing for 0. */
+static void add_age(struct cli *c, struct table *t, uint64_t since_ms)
 {
-	if (since_ms == 0 || since_ms > now_ms)
-		return NULL;
-	cli_age(now_ms - since_ms, out, 32);
-	return out;
-}
-
-static void status_row(struct table *t, const char *stage, const char *instance,
-                       const Holdfast__StatusAnswer *s)
-{
-	uint64_t now = clock_wall_ms();
+	uint64_t now_ms = clock_wall_ms();
 	char age[32];
 
+	if (since_ms == 0 || since_ms > now_ms) {
+		table_text(t, NULL);
+	} else if (c->json) {
+		table_number(t, (int64_t)((now_ms - since_ms) / 1000));
+	} else {
+		cli_age(now_ms - since_ms, age, sizeof(age));
+		table_text(t, age);
+	}
+}
+
+static void status_row(struct cli *c, struct table *t, const char *stage, const char *instance,
+                       const Holdfast__StatusAnswer *s)
+{
 	table_row(t);
 	table_text(t, stage);
 	table_text(t, instance);
@@ -57,10 +62,10 @@ static void status_row(struct table *t, const char *stage, const char *instance,
 	table_text(t, s->stalled ? "stalled" : "up");
 	table_number(t, (int64_t)s->depth);
 	table_number(t, (int64_t)s->recipients);
-	table_text(t, age_of(s->oldest_ms, now, age));
+	add_age(c, t, s->oldest_ms);
 	table_number(t, (int64_t)s->in_flight);
 	table_number(t, (int64_t)s->unsent_events);
-	table_text(t, age_of(s->started_ms, now, age));
+	add_age(c, t, s->started_ms);
 }
 
 /* One row; false when the instance is down. */
@@ -76,7 +81,7 @@ static bool show_status(struct cli *c, struct table *t, struct bus_to to, const 
 	if (tool_ask(hfctl_tool(c), to, &frame, STATUS_WAIT_MS, &a) == ERR_OK &&
 	    a.frame->body_case == HOLDFAST__FRAME__BODY_STATUS_ANSWER)
 		s = a.frame->status_answer;
-	status_row(t, stage, tool_instance_name(hfctl_tool(c), to.stage, to.instance), s);
+	status_row(c, t, stage, tool_instance_name(hfctl_tool(c), to.stage, to.instance), s);
 	tool_answer_free(&a);
 	return s != NULL;
 }
