@@ -4,7 +4,6 @@
  */
 #include "lib/cli.h"
 
-#include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -135,38 +134,6 @@ int cli_main(const struct cli_spec *spec, void *state, int argc, char **argv)
 
 /* ---- a command's own options */
 
-static bool parse_number(const char *text, uint64_t *out)
-{
-	char *end;
-
-	if (text[0] < '0' || text[0] > '9')
-		return false;
-	errno = 0;
-	*out = strtoull(text, &end, 10);
-	return errno == 0 && *end == '\0';
-}
-
-static bool parse_duration(const char *text, uint64_t *out)
-{
-	static const struct { const char *name; uint64_t ms; } units[] = {
-		{ "ms", 1 }, { "s", 1000 }, { "min", 60000 }, { "h", 3600000 }, { "d", 86400000 },
-	};
-	char *end;
-	uint64_t n;
-
-	if (text[0] < '0' || text[0] > '9')
-		return false;
-	errno = 0;
-	n = strtoull(text, &end, 10);
-	for (size_t i = 0; errno == 0 && i < ARRAY_LEN(units); i++) {
-		if (strcmp(end, units[i].name) == 0 && n <= UINT64_MAX / units[i].ms) {
-			*out = n * units[i].ms;
-			return true;
-		}
-	}
-	return false;
-}
-
 static bool take_value(const struct cli *c, const struct cli_option *o, const char *text)
 {
 	static const char *const wants[] = { "", "text", "a number", "a duration such as 2h" };
@@ -175,8 +142,8 @@ static bool take_value(const struct cli *c, const struct cli_option *o, const ch
 	switch (o->kind) {
 	case CLI_FLAG:     *(bool *)o->value = true; break;
 	case CLI_TEXT:     *(const char **)o->value = text; break;
-	case CLI_NUMBER:   good = parse_number(text, o->value); break;
-	case CLI_DURATION: good = parse_duration(text, o->value); break;
+	case CLI_NUMBER:   good = conf_amount(CONF_NUMBER, text, o->value) == ERR_OK; break;
+	case CLI_DURATION: good = conf_amount(CONF_DURATION, text, o->value) == ERR_OK; break;
 	}
 	if (!good)
 		(void)cli_fail(c, 0, "--%s wants %s, not \"%s\"", o->name, wants[o->kind], text);

@@ -65,6 +65,10 @@ enum err conf_load(const char *path, const struct conf_section *sections,
 /* Free what conf_load() put into out and zero it. */
 void conf_free(const struct conf_param *params, void *out);
 
+/* Read one CONF_NUMBER, CONF_SIZE or CONF_DURATION as the file writes it, for tools' options.
+ * ERR_SYNTAX: not that; ERR_RANGE: over 64 bits. */
+enum err conf_amount(enum conf_type type, const char *text, uint64_t *out) MUST_CHECK;
+
 /* Print a table as manual text: "name (type, default): help". */
 void conf_print(FILE *f, const char *section, const struct conf_param *params);
 

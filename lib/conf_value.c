@@ -56,6 +56,16 @@ static enum err parse_amount(const char *text, const struct unit *units, uint64_
 	return ERR_SYNTAX;
 }
 
+static const struct unit *units_of(enum conf_type type)
+{
+	return type == CONF_SIZE ? sizes : type == CONF_DURATION ? durations : plain;
+}
+
+enum err conf_amount(enum conf_type type, const char *text, uint64_t *out)
+{
+	return parse_amount(text, units_of(type), out);
+}
+
 static enum err parse_bool(const char *text, bool *out)
 {
 	static const char *const words[] = { "no", "yes", "false", "true" };
@@ -80,11 +90,10 @@ static enum err parse_word(const char *text, const char *const *words, int *out)
 	return ERR_SYNTAX;
 }
 
-static enum err parse_bounded(const struct conf_param *p, const char *text,
-                              const struct unit *units, uint64_t *out)
+static enum err parse_bounded(const struct conf_param *p, const char *text, uint64_t *out)
 {
 	uint64_t n;
-	enum err err = parse_amount(text, units, &n);
+	enum err err = conf_amount(p->type, text, &n);
 
 	if (err != ERR_OK)
 		return err;
@@ -108,9 +117,9 @@ static enum err parse_value(const struct conf_param *p, const char *text, void *
 {
 	switch (p->type) {
 	case CONF_BOOL:     return parse_bool(text, field);
-	case CONF_NUMBER:   return parse_bounded(p, text, plain, field);
-	case CONF_SIZE:     return parse_bounded(p, text, sizes, field);
-	case CONF_DURATION: return parse_bounded(p, text, durations, field);
+	case CONF_NUMBER:
+	case CONF_SIZE:
+	case CONF_DURATION: return parse_bounded(p, text, field);
 	case CONF_WORD:     return parse_word(text, p->words, field);
 	case CONF_TEXT:     return parse_text(p, text, field);
 	default:            die_bug("no single value");
@@ -127,11 +136,6 @@ static void print_amount(char *out, size_t len, uint64_t n, const struct unit *u
 			best = u;
 	}
 	snprintf(out, len, "%" PRIu64 "%s", n / best->factor, best->name);
-}
-
-static const struct unit *units_of(enum conf_type type)
-{
-	return type == CONF_SIZE ? sizes : type == CONF_DURATION ? durations : plain;
 }
 
 static void print_bounds(char *out, size_t len, const struct conf_param *p)
