@@ -393,8 +393,3 @@ bool smtp_server_authed(const struct smtp_server *s)
 {
 	return s->authed;
 }
-
-bool smtp_server_is_secure(const struct smtp_server *s)
-{
-	return s->door.secure;
-}

@@ -109,6 +109,5 @@ size_t          smtp_server_message_bytes(const struct smtp_server *s); /* held 
 const char     *smtp_server_helo(const struct smtp_server *s); /* "" before EHLO */
 bool            smtp_server_esmtp(const struct smtp_server *s);
 bool            smtp_server_authed(const struct smtp_server *s);
-bool            smtp_server_is_secure(const struct smtp_server *s);
 
 #endif

@@ -18,7 +18,7 @@ enum { KEY_MAX = 320 };
 /* ---- who */
 
 void answer_login(void *state, const struct bus_from *from, const Holdfast__Frame *f,
-               struct blob *body)
+                  struct blob *body)
 {
 	struct policy *p = policy_of(state);
 	Holdfast__Frame answer = HOLDFAST__FRAME__INIT;
@@ -43,7 +43,7 @@ void answer_login(void *state, const struct bus_from *from, const Holdfast__Fram
 }
 
 void answer_address(void *state, const struct bus_from *from, const Holdfast__Frame *f,
-                 struct blob *body)
+                    struct blob *body)
 {
 	struct policy *p = policy_of(state);
 	Holdfast__Principal m = HOLDFAST__PRINCIPAL__INIT;
@@ -92,7 +92,7 @@ static void send_refusal(struct policy *p, const struct bus_from *from, Holdfast
 }
 
 void answer_mail(void *state, const struct bus_from *from, const Holdfast__Frame *f,
-              struct blob *body)
+                 struct blob *body)
 {
 	struct policy *p = policy_of(state);
 	const Holdfast__MailQuery *q = f->mail_query;
@@ -219,7 +219,7 @@ static void ask_other(struct policy *p, const struct bus_from *from,
 }
 
 void answer_rcpt(void *state, const struct bus_from *from, const Holdfast__Frame *f,
-              struct blob *body)
+                 struct blob *body)
 {
 	struct policy *p = policy_of(state);
 	const Holdfast__RcptQuery *q = f->rcpt_query;
@@ -255,7 +255,7 @@ static void give_up(struct policy *p, const uint8_t message_id[UUID_LEN])
 }
 
 void answer_abandon(void *state, const struct bus_from *from, const Holdfast__Frame *f,
-                 struct blob *body)
+                    struct blob *body)
 {
 	struct policy *p = policy_of(state);
 	struct kv_batch *batch;

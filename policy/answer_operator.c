@@ -14,7 +14,7 @@ static bool only_approves(const Holdfast__AccountPut *put)
 }
 
 void answer_account_put(void *state, const struct bus_from *from, const Holdfast__Frame *f,
-                     struct blob *body)
+                        struct blob *body)
 {
 	struct policy *p = policy_of(state);
 	const Holdfast__AccountPut *put = f->account_put;
@@ -36,7 +36,7 @@ void answer_account_put(void *state, const struct bus_from *from, const Holdfast
 }
 
 void answer_credential_put(void *state, const struct bus_from *from, const Holdfast__Frame *f,
-                        struct blob *body)
+                           struct blob *body)
 {
 	struct policy *p = policy_of(state);
 	struct kv_batch *batch = kv_batch_new();
@@ -47,7 +47,7 @@ void answer_credential_put(void *state, const struct bus_from *from, const Holdf
 }
 
 void answer_source_put(void *state, const struct bus_from *from, const Holdfast__Frame *f,
-                    struct blob *body)
+                       struct blob *body)
 {
 	struct policy *p = policy_of(state);
 	struct kv_batch *batch = kv_batch_new();
@@ -58,7 +58,7 @@ void answer_source_put(void *state, const struct bus_from *from, const Holdfast_
 }
 
 void answer_list_put(void *state, const struct bus_from *from, const Holdfast__Frame *f,
-                  struct blob *body)
+                     struct blob *body)
 {
 	struct policy *p = policy_of(state);
 	const char *text = "";
@@ -75,7 +75,7 @@ void answer_list_put(void *state, const struct bus_from *from, const Holdfast__F
 }
 
 void answer_list_remove(void *state, const struct bus_from *from, const Holdfast__Frame *f,
-                     struct blob *body)
+                        struct blob *body)
 {
 	struct policy *p = policy_of(state);
 	struct kv_batch *batch = kv_batch_new();

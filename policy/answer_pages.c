@@ -42,7 +42,7 @@ static void one_account(struct policy *p, const struct bus_from *from, const str
 }
 
 void answer_account_get(void *state, const struct bus_from *from, const Holdfast__Frame *f,
-                     struct blob *body)
+                        struct blob *body)
 {
 	struct policy *p = policy_of(state);
 	const Holdfast__AccountGet *q = f->account_get;
@@ -187,7 +187,7 @@ static void send_list(struct policy *p, const struct bus_from *from, struct list
 }
 
 void answer_list_get(void *state, const struct bus_from *from, const Holdfast__Frame *f,
-                  struct blob *body)
+                     struct blob *body)
 {
 	struct policy *p = policy_of(state);
 	const Holdfast__ListGet *q = f->list_get;

@@ -24,7 +24,7 @@ static void send_ack(struct later *l)
 }
 
 void answer_events(void *state, const struct bus_from *from, const Holdfast__Frame *f,
-                struct blob *body)
+                   struct blob *body)
 {
 	struct policy *p = policy_of(state);
 	struct kv_batch *batch = kv_batch_new();
@@ -51,7 +51,7 @@ void answer_events(void *state, const struct bus_from *from, const Holdfast__Fra
 /* ---- the system-wide list */
 
 void answer_block(void *state, const struct bus_from *from, const Holdfast__Frame *f,
-               struct blob *body)
+                  struct blob *body)
 {
 	struct policy *p = policy_of(state);
 	Holdfast__Verdict v = HOLDFAST__VERDICT__INIT;
@@ -145,7 +145,7 @@ static void recheck_other(struct policy *p, struct later *l, uint64_t id, size_t
 }
 
 void answer_recheck(void *state, const struct bus_from *from, const Holdfast__Frame *f,
-                 struct blob *body)
+                    struct blob *body)
 {
 	struct policy *p = policy_of(state);
 	const Holdfast__RecheckQuery *q = f->recheck_query;

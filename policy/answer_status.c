@@ -10,7 +10,7 @@
 enum { LEDGER_PAGE = 256, TRACE_MAX = 400, DETAIL_MAX = 160 };
 
 void answer_status(void *state, const struct bus_from *from, const Holdfast__Frame *f,
-                struct blob *body)
+                   struct blob *body)
 {
 	struct stage *st = state;
 	struct policy *p = policy_of(st);
@@ -66,7 +66,7 @@ static void send_ledger(struct policy *p, const struct bus_from *from,
 
 /* Names in order from the store; figures from memory, which is never behind. */
 void answer_ledger(void *state, const struct bus_from *from, const Holdfast__Frame *f,
-                struct blob *body)
+                   struct blob *body)
 {
 	struct policy *p = policy_of(state);
 	const Holdfast__LedgerQuery *q = f->ledger_query;
@@ -157,7 +157,7 @@ static void read_trace(struct policy *p, const uint8_t *id, struct trace *t)
 }
 
 void answer_trace(void *state, const struct bus_from *from, const Holdfast__Frame *f,
-               struct blob *body)
+                  struct blob *body)
 {
 	struct policy *p = policy_of(state);
 	Holdfast__TraceAnswer m = HOLDFAST__TRACE_ANSWER__INIT;

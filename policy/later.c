@@ -33,7 +33,6 @@ void later_end(struct policy *p, uint64_t id)
 	TAILQ_REMOVE(&p->all_laters, l, link);
 	buf_free(&l->key);
 	xfree(l->rcpt);
-	xfree(l->rcpt_id);
 	xfree(l);
 }
 

@@ -37,11 +37,6 @@ enum err policy_open(struct stage *st)
 	return ERR_OK;
 }
 
-void policy_drain(struct stage *st)
-{
-	policy_of(st)->draining = true;
-}
-
 bool policy_busy(struct stage *st)
 {
 	return idmap_count(policy_of(st)->laters) > 0;

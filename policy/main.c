@@ -109,7 +109,6 @@ static const struct stage_spec spec = {
 	.handlers = handlers,
 	.cfs = policy_cfs,
 	.open = policy_open,
-	.drain = policy_drain,
 	.busy = policy_busy,
 	.close = policy_close,
 	.tick = policy_tick,

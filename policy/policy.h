@@ -54,7 +54,6 @@ struct policy {
 	uint32_t serial;                   /* keeps keys of one millisecond apart */
 	uint64_t ticks;                    /* of 100 ms */
 	struct buf verdict_at, trace_at;   /* where the sweep of old records reads on */
-	bool draining;
 };
 
 static inline struct policy *policy_of(struct stage *st)
@@ -159,7 +158,6 @@ struct later {
 	unsigned hits;
 	/* RecheckQuery */
 	Holdfast__Verdict *rcpt;
-	uint8_t (*rcpt_id)[UUID_LEN];
 	size_t n_rcpt, waiting;
 	bool failed;                     /* also RcptQuery: its message was given up meanwhile */
 	/* EventsAck */
@@ -191,7 +189,6 @@ void sweep(struct policy *p, uint64_t now_ms);
 
 /* ---- life.c */
 enum err policy_open(struct stage *st) MUST_CHECK;
-void policy_drain(struct stage *st);
 bool policy_busy(struct stage *st);
 void policy_close(struct stage *st);
 void policy_tick(struct stage *st, uint64_t wall_ms);
