@@ -15,11 +15,16 @@ const char *verdict_text(Holdfast__VerdictClass class);
 const char *verdict_name(Holdfast__VerdictClass class);
 /* NULL-ended, indexed by class: label values of metrics. */
 extern const char *const verdict_names[];
+/* What its notification is called where refusals are accepted: "BouncedEmailAddressException"
+ * "UnsubscribedEmailAddressException" "BlockedEmailAddressException" "CannotSendException"
+ * "MessageHeldException"; NULL for OK. */
+const char *verdict_exception(const Holdfast__Verdict *v);
 const char *hold_reason_name(Holdfast__HoldReason reason); /* "new-account" ... */
 
 /* Append the whole reply of a refusal (E1 to E4), lines ended by CRLF, each with
  * code and enhanced code, the cure and the verdict id on later lines, no line over
- * 512 bytes: "550-5.1.1 Email address is on account's Bounce list.\r\n550 5.1.1 ...". */
+ * 512 bytes: "550-5.1.1 Email address is on account's Bounce list.\r\n550 5.1.1 ...".
+ * CANNOT_RATE is none of the five: it is said in words of its own. */
 void verdict_reply(struct buf *out, const Holdfast__Verdict *v);
 /* Append the 250 of a held message, "250 2.0.0 <text> Queued as <id>". */
 void verdict_held_reply(struct buf *out, const char *id);

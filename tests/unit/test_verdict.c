@@ -35,6 +35,10 @@ static struct row {
 	  "451-4.7.1 This account cannot currently send emails.\r\n" },
 	{ "E4 of a quota that does not", CLASS(CANNOT_SEND), false, CANNOT(QUOTA),
 	  "550-5.7.1 This account cannot currently send emails.\r\n" },
+	{ "a rate is none of the five", CLASS(CANNOT_SEND), false, CANNOT(RATE),
+	  "451-4.7.1 Too many messages from this account now, try again later.\r\n" },
+	{ "a cause of a later version is E4", CLASS(CANNOT_SEND), false, (Holdfast__CannotSend)77,
+	  "550-5.7.13 This account cannot currently send emails.\r\n" },
 	{ "a class of a later version is E4", (Holdfast__VerdictClass)77, false, 0,
 	  "550-5.7.13 This account cannot currently send emails.\r\n" },
 };
@@ -65,7 +69,50 @@ static void row_is_said_so(void **state)
 	}
 	if (r->cannot == CANNOT(QUOTA_SOON))
 		assert_non_null(strstr(buf_str(&out), "10:00:00"));
+	if (r->cannot == CANNOT(RATE))
+		assert_string_equal(verdict_name(v.class_), "cannot-send");
 	buf_free(&out);
+}
+
+static void a_rate_says_when_to_try_again_and_never_too_early(void **state)
+{
+	Holdfast__Verdict v = HOLDFAST__VERDICT__INIT;
+	struct uuid id = { { 1, 2, 3 } };
+	char id_text[UUID_CHARS + 1], want[256];
+	struct buf out = BUF_INIT;
+
+	uuid_text(&id, id_text);
+	v.class_ = CLASS(CANNOT_SEND);
+	v.cannot = CANNOT(RATE);
+	v.reset_ms = 1795514400001ull;
+	v.verdict_id.data = id.b;
+	v.verdict_id.len = sizeof(id.b);
+	verdict_reply(&out, &v);
+	snprintf(want, sizeof(want),
+	         "451-4.7.1 Too many messages from this account now, try again later.\r\n"
+	         "451 4.7.1 The account's messages a minute are used up. It may try again after "
+	         "2026-11-24 10:00:01 UTC. verdict %s\r\n", id_text);
+	assert_string_equal(buf_str(&out), want);
+	buf_free(&out);
+}
+
+static void each_refusal_has_the_name_of_its_notification(void **state)
+{
+	static const struct { Holdfast__VerdictClass class; const char *want; } names[] = {
+		{ CLASS(BOUNCE), "BouncedEmailAddressException" },
+		{ CLASS(UNSUBSCRIBE), "UnsubscribedEmailAddressException" },
+		{ CLASS(BLOCK), "BlockedEmailAddressException" },
+		{ CLASS(CANNOT_SEND), "CannotSendException" },
+		{ CLASS(HOLD), "MessageHeldException" },
+		{ (Holdfast__VerdictClass)77, "CannotSendException" },
+	};
+	Holdfast__Verdict v = HOLDFAST__VERDICT__INIT;
+
+	assert_null(verdict_exception(&v));
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		v.class_ = names[i].class;
+		assert_string_equal(verdict_exception(&v), names[i].want);
+	}
 }
 
 static void a_refusal_tells_its_verdict_and_that_only_the_address_is_blocked(void **state)
@@ -103,15 +150,19 @@ static void held_mail_is_said_to_be_held(void **state)
 	buf_free(&out);
 }
 
+enum { PLAIN = 4 };
+
 int main(void)
 {
-	struct CMUnitTest tests[ARRAY_LEN(rows) + 2] = {
+	struct CMUnitTest tests[PLAIN + ARRAY_LEN(rows)] = {
 		cmocka_unit_test(a_refusal_tells_its_verdict_and_that_only_the_address_is_blocked),
 		cmocka_unit_test(held_mail_is_said_to_be_held),
+		cmocka_unit_test(a_rate_says_when_to_try_again_and_never_too_early),
+		cmocka_unit_test(each_refusal_has_the_name_of_its_notification),
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-		tests[2 + i] = (struct CMUnitTest){ .name = rows[i].name,
+		tests[PLAIN + i] = (struct CMUnitTest){ .name = rows[i].name,
 			.test_func = row_is_said_so, .initial_state = &rows[i] };
 	return cmocka_run_group_tests_name("verdict", tests, NULL, NULL);
 }
