@@ -61,7 +61,8 @@ static enum err tls_open(struct ingest *in)
 
 	if (in->conf.tls_cert[0] == '\0' || in->conf.tls_key[0] == '\0')
 		return ERR_OK;
-	err = tls_server_context(in->conf.tls_cert, in->conf.tls_key, &in->tls, why);
+	err = tls_server_context(&(struct tls_pair){ in->conf.tls_cert, in->conf.tls_key }, 1,
+	                         &in->tls, why);
 	if (err != ERR_OK)
 		log_error("tls", LOGS("cert", in->conf.tls_cert), LOGS("why", why));
 	return err;

@@ -67,6 +67,19 @@ bool        stream_is_secure(const struct stream *s);
 const char *stream_tls_version(const struct stream *s); /* "TLS1.3", or NULL */
 const char *stream_tls_cipher(const struct stream *s);
 const char *stream_tls_error(const struct stream *s);   /* last failure in words, or NULL */
+bool        stream_tls_resumed(const struct stream *s); /* secured by an earlier session */
+/* The name that was asked for by SNI, or NULL.  The client's bytes, not ours: it may
+ * hold anything but NUL.  Valid until the stream's end. */
+const char *stream_tls_sni(const struct stream *s);
+
+/* The bytes that bind an authentication to this very connection (RFC 5056): of type
+ * tls-exporter (RFC 9266) when `exporter`, else tls-unique (RFC 5929), which TLS 1.3
+ * does not have.  len bytes in out.  ERR_BADSTATE: not secured; ERR_NOENT: this session
+ * has none of that type that is safe (it needs the extended master secret in TLS 1.2:
+ * for tls-exporter always, for tls-unique when resumed); ERR_TOOBIG: more than max. */
+enum { STREAM_BINDING_MAX = 64 }; /* always enough */
+enum err stream_tls_binding(const struct stream *s, bool exporter, uint8_t *out, size_t max,
+                            size_t *len) MUST_CHECK;
 
 /* Addresses as text without port, "127.0.0.1" or "2001:db8::1". */
 const char *stream_peer_ip(const struct stream *s);

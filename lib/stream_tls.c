@@ -321,3 +321,73 @@ const char *stream_tls_error(const struct stream *s)
 {
 	return s->tls_error;
 }
+
+bool stream_tls_resumed(const struct stream *s)
+{
+	return s->tls == TLS_OPEN && SSL_session_reused(s->ssl);
+}
+
+const char *stream_tls_sni(const struct stream *s)
+{
+	return s->tls == TLS_OPEN ? SSL_get_servername(s->ssl, TLSEXT_NAMETYPE_host_name) : NULL;
+}
+
+/* --- channel binding --- */
+
+/* Extended master secret; without it another connection can have the same bytes
+ * (RFC 7627, 1).  TLS 1.3 has it by construction. */
+static bool is_bound(const struct stream *s)
+{
+	return SSL_version(s->ssl) == TLS1_3_VERSION || SSL_get_extms_support(s->ssl) == 1;
+}
+
+static enum err exporter_bytes(const struct stream *s, uint8_t *out, size_t max, size_t *len)
+{
+	static const char label[] = "EXPORTER-Channel-Binding";
+	static const unsigned char no_context[1];
+	enum { EXPORTER_BYTES = 32 };
+
+	if (!is_bound(s))
+		return ERR_NOENT;
+	if (max < EXPORTER_BYTES)
+		return ERR_TOOBIG;
+	ERR_clear_error();
+	if (SSL_export_keying_material(s->ssl, out, EXPORTER_BYTES, label, sizeof(label) - 1,
+	                               no_context, 0, 1) != 1) {
+		ERR_clear_error();
+		return ERR_NOENT;
+	}
+	*len = EXPORTER_BYTES;
+	return ERR_OK;
+}
+
+/* The first Finished of the handshake is the client's, but the server's when a session
+ * is resumed. */
+static enum err unique_bytes(const struct stream *s, uint8_t *out, size_t max, size_t *len)
+{
+	bool resumed = SSL_session_reused(s->ssl);
+	uint8_t bytes[STREAM_BINDING_MAX];
+	size_t n;
+
+	if (SSL_version(s->ssl) != TLS1_2_VERSION || (resumed && !is_bound(s)))
+		return ERR_NOENT;
+	if (resumed == (bool)SSL_is_server(s->ssl))
+		n = SSL_get_finished(s->ssl, bytes, sizeof(bytes));
+	else
+		n = SSL_get_peer_finished(s->ssl, bytes, sizeof(bytes));
+	if (n == 0 || n > sizeof(bytes))
+		return ERR_NOENT;
+	if (n > max)
+		return ERR_TOOBIG;
+	memcpy(out, bytes, n);
+	*len = n;
+	return ERR_OK;
+}
+
+enum err stream_tls_binding(const struct stream *s, bool exporter, uint8_t *out, size_t max,
+                            size_t *len)
+{
+	if (s->tls != TLS_OPEN)
+		return ERR_BADSTATE;
+	return exporter ? exporter_bytes(s, out, max, len) : unique_bytes(s, out, max, len);
+}

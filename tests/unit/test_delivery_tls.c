@@ -168,7 +168,8 @@ static int group_setup(void **state)
 	snprintf(cert, sizeof(cert), "%s/cert.pem", dir);
 	snprintf(key, sizeof(key), "%s/key.pem", dir);
 	write_pair();
-	assert_int_equal(tls_server_context(cert, key, &server.ctx, why), ERR_OK);
+	assert_int_equal(tls_server_context(&(struct tls_pair){ cert, key }, 1, &server.ctx, why),
+	                 ERR_OK);
 	return 0;
 }
 

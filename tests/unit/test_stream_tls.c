@@ -2,13 +2,9 @@
  *
  * The certificate is made here, so that no key lies in the repository.
  */
-#include <openssl/err.h>
-#include <openssl/pem.h>
-#include <openssl/ssl.h>
-#include <openssl/x509v3.h>
-#include <fcntl.h>
 #include "lib/tls.h"
 #include "tests/unit/stream_ends.h"
+#include "tests/unit/tls_peer.h"
 
 enum { MIB = 1 << 20 };
 
@@ -16,45 +12,16 @@ static char dir[] = "/tmp/hf-tls-XXXXXX";
 static char cert_file[64], key_file[64];
 static struct tls_context *server_ctx, *client_ctx;
 
-/* --- the certificate --- */
-
-static void write_cert(EVP_PKEY *key)
-{
-	X509 *x = X509_new();
-	FILE *f;
-
-	X509_set_version(x, 2);
-	ASN1_INTEGER_set(X509_get_serialNumber(x), 1);
-	X509_gmtime_adj(X509_getm_notBefore(x), -60);
-	X509_gmtime_adj(X509_getm_notAfter(x), 3600);
-	X509_set_pubkey(x, key);
-	X509_NAME_add_entry_by_txt(X509_get_subject_name(x), "CN", MBSTRING_ASC,
-	                           (const unsigned char *)"mx.example", -1, -1, 0);
-	X509_set_issuer_name(x, X509_get_subject_name(x));
-	assert_true(X509_sign(x, key, EVP_sha256()) > 0);
-	f = fopen(cert_file, "w");
-	assert_non_null(f);
-	assert_int_equal(PEM_write_X509(f, x), 1);
-	fclose(f);
-	X509_free(x);
-}
-
 static int make_contexts(void **state)
 {
+	struct tls_pair pair = { cert_file, key_file };
 	char why[256];
-	EVP_PKEY *key = EVP_EC_gen("P-256");
-	FILE *f;
 
 	assert_non_null(mkdtemp(dir));
 	snprintf(cert_file, sizeof(cert_file), "%s/cert.pem", dir);
 	snprintf(key_file, sizeof(key_file), "%s/key.pem", dir);
-	write_cert(key);
-	f = fopen(key_file, "w");
-	assert_non_null(f);
-	assert_int_equal(PEM_write_PrivateKey(f, key, NULL, NULL, 0, NULL, NULL), 1);
-	fclose(f);
-	EVP_PKEY_free(key);
-	assert_int_equal(tls_server_context(cert_file, key_file, &server_ctx, why), ERR_OK);
+	pair_write(&pair, "mx.example", NULL);
+	assert_int_equal(tls_server_context(&pair, 1, &server_ctx, why), ERR_OK);
 	assert_int_equal(tls_client_context(&client_ctx), ERR_OK);
 	return 0;
 }
@@ -72,13 +39,19 @@ static int free_contexts(void **state)
 
 static void bad_files_are_explained(void **state)
 {
+	const struct tls_pair pairs[] = {
+		{ cert_file, key_file }, { "/nonexistent", key_file }, { cert_file, cert_file },
+	};
 	struct tls_context *ctx = NULL;
 	char why[256] = "";
 
-	assert_int_equal(tls_server_context("/nonexistent", key_file, &ctx, why), ERR_IO);
+	assert_int_equal(tls_server_context(&pairs[1], 1, &ctx, why), ERR_IO);
 	assert_non_null(strstr(why, "/nonexistent"));
-	assert_int_equal(tls_server_context(cert_file, cert_file, &ctx, why), ERR_IO);
+	assert_int_equal(tls_server_context(&pairs[2], 1, &ctx, why), ERR_IO);
 	assert_non_null(strstr(why, "key"));
+	why[0] = '\0';
+	assert_int_equal(tls_server_context(pairs, 2, &ctx, why), ERR_IO);
+	assert_non_null(strstr(why, "/nonexistent"));
 	assert_null(ctx);
 }
 
@@ -281,64 +254,6 @@ static void end_in_the_handshake_is_an_error(void **state)
 
 /* --- OpenSSL's own client on a raw socket --- */
 
-struct foreign {
-	SSL_CTX *ctx;
-	SSL *ssl;
-	int fd;
-};
-
-static void foreign_start(struct foreign *f, int fd, int max_version)
-{
-	f->fd = fd;
-	f->ctx = SSL_CTX_new(TLS_client_method());
-	SSL_CTX_set_max_proto_version(f->ctx, max_version);
-	f->ssl = SSL_new(f->ctx);
-	SSL_set_fd(f->ssl, fd);
-	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
-}
-
-static void foreign_connect(struct ends *t, struct foreign *f)
-{
-	int rc;
-
-	while ((rc = SSL_connect(f->ssl)) != 1) {
-		int code = SSL_get_error(f->ssl, rc);
-
-		if (code != SSL_ERROR_WANT_READ && code != SSL_ERROR_WANT_WRITE)
-			break;
-		uv_run(&t->loop, UV_RUN_NOWAIT);
-	}
-	assert_int_equal(rc, 1);
-}
-
-/* Read len bytes, or to the end when len is 0; returns how OpenSSL ended. */
-static int foreign_read(struct ends *t, struct foreign *f, struct buf *got, size_t len)
-{
-	char tmp[4096];
-	size_t n;
-	int code = SSL_ERROR_NONE;
-
-	while (len == 0 || got->len < len) {
-		if (SSL_read_ex(f->ssl, tmp, sizeof(tmp), &n) == 1) {
-			buf_add(got, tmp, n);
-			code = SSL_ERROR_NONE;
-			continue;
-		}
-		code = SSL_get_error(f->ssl, 0);
-		if (code != SSL_ERROR_WANT_READ)
-			break;
-		uv_run(&t->loop, UV_RUN_NOWAIT);
-	}
-	return code;
-}
-
-static void foreign_end(struct foreign *f)
-{
-	SSL_free(f->ssl);
-	SSL_CTX_free(f->ctx);
-	close(f->fd);
-}
-
 static int injector; /* the raw client's socket */
 
 /* The line that comes with STARTTLS in one read is the owner's to drop; the one
@@ -381,7 +296,7 @@ static void starttls_drops_injected_bytes(void **state)
 		uv_run(&t->loop, UV_RUN_ONCE);
 	assert_int_equal(recv(injector, line, sizeof(line), MSG_WAITALL), 8);
 	assert_memory_equal(line, "220 go\r\n", 8);
-	foreign_start(&f, injector, row->max_version);
+	foreign_start(&f, injector, row->max_version, 0);
 	foreign_connect(t, &f);
 	assert_int_equal(SSL_write(f.ssl, "EHLO x\r\n", 8), 8);
 	assert_int_equal(foreign_read(t, &f, &got, 8), SSL_ERROR_NONE);
@@ -405,7 +320,7 @@ static void old_protocols_are_refused(void **state)
 
 	t->accepted = secure_server;
 	fd = raw_connect(t);
-	foreign_start(&f, fd, TLS1_1_VERSION);
+	foreign_start(&f, fd, TLS1_1_VERSION, 0);
 	SSL_CTX_set_security_level(f.ctx, 0);
 	SSL_set_security_level(f.ssl, 0);
 	SSL_set_cipher_list(f.ssl, "ALL:@SECLEVEL=0");
@@ -429,7 +344,7 @@ static void broken_record_ends_the_stream(void **state)
 	struct foreign f;
 
 	t->accepted = secure_server;
-	foreign_start(&f, raw_connect(t), TLS1_3_VERSION);
+	foreign_start(&f, raw_connect(t), TLS1_3_VERSION, 0);
 	foreign_connect(t, &f);
 	assert_int_equal(SSL_write(f.ssl, "hello", 5), 5);
 	assert_int_equal(send(f.fd, "\x17\x03\x03\x00\x20 this is not a record of theirs", 37, 0),
@@ -450,7 +365,7 @@ static void end_without_goodbye_is_orderly(void **state)
 	struct foreign f;
 
 	t->accepted = secure_server;
-	foreign_start(&f, raw_connect(t), TLS1_3_VERSION);
+	foreign_start(&f, raw_connect(t), TLS1_3_VERSION, 0);
 	foreign_connect(t, &f);
 	assert_int_equal(SSL_write(f.ssl, "hello", 5), 5);
 	shutdown(f.fd, SHUT_WR);
