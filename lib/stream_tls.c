@@ -9,6 +9,7 @@
 
 #include <arpa/inet.h>
 #include <openssl/err.h>
+#include <openssl/x509v3.h>
 #include <string.h>
 #include <sys/socket.h>
 #include "lib/log.h"
@@ -78,7 +79,11 @@ static const BIO_METHOD *bio_method(void)
 void tls_note_error(struct stream *s, const char *fallback)
 {
 	const char *reason = ERR_reason_error_string(ERR_peek_error());
+	long verdict = SSL_get_verify_mode(s->ssl) != SSL_VERIFY_NONE
+	               ? SSL_get_verify_result(s->ssl) : X509_V_OK;
 
+	if (verdict != X509_V_OK)
+		reason = X509_verify_cert_error_string(verdict);
 	xfree(s->tls_error);
 	s->tls_error = xstrdup(reason == NULL ? fallback : reason);
 	ERR_clear_error();
@@ -280,6 +285,18 @@ static bool is_ip(const char *name)
 	return inet_pton(AF_INET, name, addr) == 1 || inet_pton(AF_INET6, name, addr) == 1;
 }
 
+/* Where the context verifies, the certificate must be this name's; partial wildcards are none. */
+static bool expect_name(SSL *ssl, const char *name)
+{
+	if (SSL_get_verify_mode(ssl) == SSL_VERIFY_NONE)
+		return true;
+	if (name == NULL)
+		return false;
+	SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+	return is_ip(name) ? X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), name) == 1
+	                   : SSL_set1_host(ssl, name) == 1;
+}
+
 enum err stream_secure_client(struct stream *s, struct tls_context *ctx, const char *name)
 {
 	enum err err = attach(s, ctx);
@@ -288,6 +305,8 @@ enum err stream_secure_client(struct stream *s, struct tls_context *ctx, const c
 	if (err != ERR_OK)
 		return err;
 	SSL_set_connect_state(s->ssl);
+	if (!expect_name(s->ssl, name))
+		die_bug("a certificate is to be verified for no name");
 	if (name != NULL && !is_ip(name))
 		SSL_set_tlsext_host_name(s->ssl, name);
 	ERR_clear_error();

@@ -328,3 +328,24 @@ void tls_context_free(struct tls_context **ctx)
 	xfree(*ctx);
 	*ctx = NULL;
 }
+
+enum err tls_client_verify_context(const char *ca_file, struct tls_context **out, char why[256])
+{
+	bool own = ca_file != NULL && *ca_file != '\0';
+	SSL_CTX *ssl;
+
+	ERR_clear_error();
+	ssl = new_ctx(TLS_client_method(), server_ciphers);
+	if (ssl == NULL) {
+		explain(why, "cannot make a TLS context", "");
+		return ERR_IO;
+	}
+	if ((own ? SSL_CTX_load_verify_file(ssl, ca_file)
+	         : SSL_CTX_set_default_verify_paths(ssl)) != 1) {
+		explain(why, "cannot use authorities", own ? ca_file : "");
+		SSL_CTX_free(ssl);
+		return ERR_IO;
+	}
+	SSL_CTX_set_verify(ssl, SSL_VERIFY_PEER, NULL);
+	return take(ssl, out);
+}
