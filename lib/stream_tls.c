@@ -278,6 +278,12 @@ enum err stream_secure_server(struct stream *s, struct tls_context *ctx)
 	return ERR_OK;
 }
 
+void stream_secure_early(struct stream *s, const void *p, size_t len)
+{
+	buf_add(&s->held, p, len);
+	stream_make_ready(s);
+}
+
 static bool is_ip(const char *name)
 {
 	unsigned char addr[16];
