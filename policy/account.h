@@ -11,6 +11,8 @@
 #include <uthash.h>
 #include "lib/err.h"
 #include "policy/quota.h"
+#include "policy/rate.h"
+#include "policy/terms.h"
 #include "proto/holdfast.pb-c.h"
 
 #define ACCOUNT_NAME_MAX 64
@@ -38,6 +40,9 @@ struct account {
 	uint64_t quota[N_WINDOWS]; /* 0: none */
 	unsigned soft_limit;
 	bool bypass_unsubscribe;
+	Holdfast__Terms terms; /* terms.h */
+	uint64_t rate_minute;  /* messages; 0: any number */
+	struct rate rate;
 	struct figures figures;
 	uint64_t reserved; /* open reservations */
 	bool dirty;        /* figures changed in the batch at hand (apply.c) */

@@ -25,6 +25,7 @@ static struct account *account_new(struct policy *p, ProtobufCBinaryData name)
 	if (name.len > 0)
 		memcpy(a->name, name.data, name.len);
 	a->soft_limit = (unsigned)p->conf.soft_limit;
+	holdfast__terms__init(&a->terms);
 	HASH_ADD(hh, p->accounts, name, name.len, a);
 	return a;
 }
@@ -53,6 +54,8 @@ static void from_record(struct account *a, const Holdfast__Account *m)
 	a->quota[WINDOW_TOTAL] = m->quota_total;
 	a->soft_limit = m->soft_limit;
 	a->bypass_unsubscribe = m->bypass_unsubscribe;
+	a->rate_minute = m->rate_minute;
+	terms_set(&a->terms, m);
 }
 
 static void to_record(const struct account *a, Holdfast__Account *m)
@@ -69,6 +72,8 @@ static void to_record(const struct account *a, Holdfast__Account *m)
 	m->quota_total = a->quota[WINDOW_TOTAL];
 	m->soft_limit = a->soft_limit;
 	m->bypass_unsubscribe = a->bypass_unsubscribe;
+	m->rate_minute = a->rate_minute;
+	terms_message(&a->terms, m);
 	m->version = 1;
 }
 
@@ -136,6 +141,7 @@ void accounts_free(struct policy *p)
 	HASH_ITER(hh, p->accounts, a, next) {
 		HASH_DEL(p->accounts, a);
 		xfree(a->reason);
+		terms_free(&a->terms);
 		xfree(a);
 	}
 }
@@ -174,6 +180,38 @@ static void merge(const Holdfast__AccountPut *put, Holdfast__Account *m)
 		m->soft_limit = from->soft_limit;
 	if (sets(put, "bypass_unsubscribe"))
 		m->bypass_unsubscribe = from->bypass_unsubscribe;
+	if (sets(put, "rate_minute"))
+		m->rate_minute = from->rate_minute;
+	if (sets(put, "check_from"))
+		m->check_from = from->check_from;
+	if (sets(put, "accept_refused"))
+		m->accept_refused = from->accept_refused;
+	if (sets(put, "notify"))
+		m->notify = from->notify;
+	if (sets(put, "manager"))
+		m->manager = from->manager;
+}
+
+/* Make keys of the From domains that put names.  Each verdict on a MAIL carries them. */
+static Holdfast__Done__Result merge_domains(const struct policy *p,
+                                            const Holdfast__AccountPut *put,
+                                            struct terms_domains *d, Holdfast__Account *m,
+                                            const char **text)
+{
+	enum err err;
+
+	if (!sets(put, "from_domain"))
+		return HOLDFAST__DONE__RESULT__OK;
+	err = terms_domains(put->account->from_domain, put->account->n_from_domain, d);
+	if (err == ERR_TOOBIG)
+		return invalid(text, "more than 100 from_domain");
+	if (err != ERR_OK)
+		return invalid(text, "a from_domain is no domain");
+	if (p->bus != NULL && d->bytes.len > bus_frame_limit(p->bus) / 2)
+		return invalid(text, "from_domain does not fit into bus_frame_size");
+	m->from_domain = d->key;
+	m->n_from_domain = d->n;
+	return HOLDFAST__DONE__RESULT__OK;
 }
 
 static void audit(struct policy *p, const struct account *a, const Holdfast__AccountPut *put,
@@ -230,9 +268,45 @@ static Holdfast__Done__Result check_put(const struct policy *p, const struct acc
 	if (sets(put, "soft_limit") &&
 	    (put->account->soft_limit < 1 || put->account->soft_limit > 9))
 		return invalid(text, "soft_limit is 1 to 9");
+	if (sets(put, "rate_minute") && put->account->rate_minute > RATE_MINUTE_MAX)
+		return invalid(text, "rate_minute is at most 1000000000");
+	if (sets(put, "notify") &&
+	    (unsigned)put->account->notify > HOLDFAST__NOTIFY_WHO__NOTIFY_BOTH)
+		return invalid(text, "notify is none, manager, from or both");
+	if (sets(put, "manager") && !terms_manager_good(put->account->manager))
+		return invalid(text, "manager is no address");
 	if (put->reason.len > 512 || put->by.len > 128)
 		return invalid(text, "reason or name too long");
 	return HOLDFAST__DONE__RESULT__OK;
+}
+
+/* What m says together. */
+static Holdfast__Done__Result check_merged(const Holdfast__Account *m, const char **text)
+{
+	bool to_manager = m->notify == HOLDFAST__NOTIFY_WHO__NOTIFY_MANAGER ||
+	                  m->notify == HOLDFAST__NOTIFY_WHO__NOTIFY_BOTH;
+
+	if (to_manager && m->manager.len == 0)
+		return invalid(text, "who notifies a manager needs one");
+	return HOLDFAST__DONE__RESULT__OK;
+}
+
+/* m is what the account is to be; it borrows from a, put and whatever else. */
+static void store_account(struct policy *p, struct account *a, const Holdfast__AccountPut *put,
+                          Holdfast__Account *m, uint64_t now_ms, struct kv_batch *batch)
+{
+	char *reason = a->reason; /* m->reason may point to it */
+
+	if (put->create) {
+		m->created_ms = now_ms;
+		p->n_accounts++;
+	}
+	m->changed_ms = now_ms;
+	store_put_message(batch, CF_ACCOUNT, a->name, strlen(a->name), &m->base);
+	a->reason = NULL;
+	from_record(a, m);
+	xfree(reason);
+	audit(p, a, put, now_ms, batch);
 }
 
 Holdfast__Done__Result accounts_put(struct policy *p, const Holdfast__AccountPut *put,
@@ -240,30 +314,24 @@ Holdfast__Done__Result accounts_put(struct policy *p, const Holdfast__AccountPut
                                     const char **text)
 {
 	struct account *a = accounts_find(p, put->account->name);
+	struct terms_domains domains = { .bytes = BUF_INIT };
 	Holdfast__Account m = HOLDFAST__ACCOUNT__INIT;
 	Holdfast__Done__Result result = check_put(p, a, put, text);
-	char *reason;
 
 	if (result != HOLDFAST__DONE__RESULT__OK)
 		return result;
 	if (a == NULL)
 		a = account_new(p, put->account->name);
 	to_record(a, &m);
+	merge(put, &m);
 	result = next_state(put, a->exists ? a->state : HOLDFAST__ACCOUNT_STATE__ACCOUNT_NONE, &m,
 	                    text);
-	if (result != HOLDFAST__DONE__RESULT__OK)
-		return result;
-	merge(put, &m);
-	if (put->create) {
-		m.created_ms = now_ms;
-		p->n_accounts++;
-	}
-	m.changed_ms = now_ms;
-	store_put_message(batch, CF_ACCOUNT, a->name, strlen(a->name), &m.base);
-	reason = a->reason; /* m.reason may point to it */
-	a->reason = NULL;
-	from_record(a, &m);
-	xfree(reason);
-	audit(p, a, put, now_ms, batch);
-	return HOLDFAST__DONE__RESULT__OK;
+	if (result == HOLDFAST__DONE__RESULT__OK)
+		result = check_merged(&m, text);
+	if (result == HOLDFAST__DONE__RESULT__OK)
+		result = merge_domains(p, put, &domains, &m, text);
+	if (result == HOLDFAST__DONE__RESULT__OK)
+		store_account(p, a, put, &m, now_ms, batch);
+	buf_free(&domains.bytes);
+	return result;
 }

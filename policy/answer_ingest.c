@@ -91,15 +91,45 @@ static void send_refusal(struct policy *p, const struct bus_from *from, Holdfast
 	send_verdict(p, from, v);
 }
 
+/* A message that ingest will take counts against the account's rate, once: also one that it takes
+ * in spite of a refusal, to notify of it. */
+static void judge_rate(struct policy *p, struct account *a, const uint8_t *message_id,
+                       uint64_t now_ms, Holdfast__Verdict *v)
+{
+	uint64_t again_ms;
+
+	if (a->rate_minute == 0 || (refuses(v) && !a->terms.accept_refused) ||
+	    rated_has(p, message_id))
+		return;
+	if (rate_take(&a->rate, a->rate_minute, now_ms, &again_ms)) {
+		rated_add(p, message_id, now_ms);
+		return;
+	}
+	metric_add(p->stage->metrics, PM_RATE_LIMITED, 1);
+	v->class_ = HOLDFAST__VERDICT_CLASS__VERDICT_CANNOT_SEND;
+	v->cannot = HOLDFAST__CANNOT_SEND__CANNOT_RATE;
+	v->hold = HOLDFAST__HOLD_REASON__HOLD_NONE;
+	v->reset_ms = again_ms;
+}
+
 void answer_mail(void *state, const struct bus_from *from, const Holdfast__Frame *f,
                  struct blob *body)
 {
 	struct policy *p = policy_of(state);
 	const Holdfast__MailQuery *q = f->mail_query;
-	const struct account *a = accounts_find(p, q->account);
+	struct account *a = accounts_find(p, q->account);
 	Holdfast__Verdict v = HOLDFAST__VERDICT__INIT;
+	uint64_t now = clock_wall_ms();
 
-	account_verdict(a, clock_wall_ms(), p->conf.quota_defer_ms, &v);
+	if (q->message_id.len != UUID_LEN) {
+		bus_refuse(p->bus, from, HOLDFAST__REFUSED__WHY__MALFORMED, "id");
+		return;
+	}
+	account_verdict(a, now, p->conf.quota_defer_ms, &v);
+	if (a != NULL && a->exists) {
+		judge_rate(p, a, q->message_id.data, now, &v);
+		v.terms = &a->terms;
+	}
 	if (refuses(&v))
 		send_refusal(p, from, &v, 0, a == NULL ? "" : a->name, q->mail_from);
 	else

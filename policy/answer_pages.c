@@ -65,13 +65,17 @@ void answer_account_get(void *state, const struct bus_from *from, const Holdfast
 
 		if (a == NULL || (klen == q->after.len && memcmp(key, q->after.data, klen) == 0))
 			continue;
-		if (page.n_account == limit || bytes > PAGE_BYTES) {
+		if (page.n_account == limit) {
 			page.more = true;
 			break;
 		}
 		holdfast__account__init(&rows[page.n_account]);
 		accounts_message(a, clock_wall_ms(), &rows[page.n_account]);
 		bytes += holdfast__account__get_packed_size(&rows[page.n_account]);
+		if (page.n_account > 0 && bytes > PAGE_BYTES) { /* one with many domains is long */
+			page.more = true;
+			break;
+		}
 		row[page.n_account] = &rows[page.n_account];
 		page.n_account++;
 	}

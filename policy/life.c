@@ -19,6 +19,7 @@ enum err policy_open(struct stage *st)
 	p->laters = idmap_new();
 	TAILQ_INIT(&p->all_laters);
 	TAILQ_INIT(&p->unsynced_by_batch);
+	TAILQ_INIT(&p->rated_by_age);
 	st->state = p;
 	err = credential_open(p);
 	if (err == ERR_OK)
@@ -50,6 +51,7 @@ void policy_close(struct stage *st)
 		return;
 	outbox_close(&p->outbox);
 	reserve_free(p);
+	rated_free(p);
 	sources_free(p);
 	apply_free(p);
 	unsynced_free(p);
@@ -70,6 +72,7 @@ void policy_tick(struct stage *st, uint64_t wall_ms)
 	if (++p->ticks % SWEEP_TICKS != 0)
 		return;
 	reserve_expire(p, wall_ms);
+	rated_expire(p, wall_ms);
 	sweep(p, wall_ms);
 }
 

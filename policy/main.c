@@ -21,7 +21,7 @@ static const struct conf_param params[] = {
 	P("reservations_max", CONF_NUMBER, reservations_max, "1000000", 1, 100000000,
 	  "shares held by messages in progress; more are answered 451"),
 	P("accounts_max", CONF_NUMBER, accounts_max, "1000000", 1, 10000000,
-	  "accounts of this instance; all are in memory, about 500 bytes each"),
+	  "accounts of this instance; all are in memory, about 600 bytes each"),
 	P("sources_max", CONF_NUMBER, sources_max, "100000", 1, 10000000,
 	  "registered networks; all are in memory, about 150 bytes each"),
 	P("block_wait", CONF_DURATION, block_wait_ms, "1s", 10, 60000,
@@ -66,6 +66,9 @@ static const struct metric_def metrics[] = {
 	                NULL, NULL },
 	[PM_IN_FLIGHT] = { "in_flight", METRIC_GAUGE, "Questions that wait for a sync or an answer",
 	                   NULL, NULL },
+	[PM_RATE_LIMITED] = { "rate_limited_total", METRIC_COUNTER,
+	                      "Messages refused since their account's rate was used up",
+	                      NULL, NULL },
 	{ .name = NULL },
 };
 

@@ -25,10 +25,11 @@ struct policy_conf {
 enum policy_metric {
 	PM_VERDICTS, PM_EVENTS, PM_EVENTS_REPEATED, PM_BOUNCES, PM_LISTED, PM_LOGIN_UNKNOWN,
 	PM_ACCOUNTS, PM_RESERVATIONS, PM_RESERVATIONS_EXPIRED, PM_BLOCK_UNREACHABLE,
-	PM_SYSTEM_ENTRIES, PM_UNSENT, PM_IN_FLIGHT,
+	PM_SYSTEM_ENTRIES, PM_UNSENT, PM_IN_FLIGHT, PM_RATE_LIMITED,
 };
 
 struct applied;
+struct rated;
 struct reservations;
 struct sources;
 struct unsynced;
@@ -42,6 +43,8 @@ struct policy {
 	struct account *accounts;          /* uthash by name */
 	unsigned n_accounts;               /* that exist */
 	struct reservations *reservations;
+	struct rated *rated;               /* uthash by message id: see rated.c */
+	TAILQ_HEAD(, rated) rated_by_age;
 	struct sources *sources;
 	struct applied *applied;           /* uthash by source: last seq */
 	struct idmap *laters;              /* answers that wait for a sync or another instance */
@@ -120,6 +123,12 @@ void reserve_give(struct policy *p, const uint8_t message_id[16], uint64_t n,
                   struct kv_batch *batch);
 void reserve_expire(struct policy *p, uint64_t now_ms);
 uint64_t reserve_count(const struct policy *p);
+
+/* ---- rated.c: messages that were counted against a rate lately */
+bool rated_has(const struct policy *p, const uint8_t message_id[UUID_LEN]);
+void rated_add(struct policy *p, const uint8_t message_id[UUID_LEN], uint64_t now_ms);
+void rated_expire(struct policy *p, uint64_t now_ms);
+void rated_free(struct policy *p);
 
 /* ---- source.c: registered addresses and networks */
 enum err sources_load(struct policy *p) MUST_CHECK; /* BLOCKS */

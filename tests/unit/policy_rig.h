@@ -33,7 +33,7 @@ static const struct metric_def rig_metrics[] = {
 	LABELS(PM_VERDICTS), LABELS(PM_EVENTS), COUNT(PM_EVENTS_REPEATED), LABELS(PM_BOUNCES),
 	COUNT(PM_LISTED), COUNT(PM_LOGIN_UNKNOWN), COUNT(PM_ACCOUNTS), COUNT(PM_RESERVATIONS),
 	COUNT(PM_RESERVATIONS_EXPIRED), COUNT(PM_BLOCK_UNREACHABLE), COUNT(PM_SYSTEM_ENTRIES),
-	COUNT(PM_UNSENT), COUNT(PM_IN_FLIGHT), { .name = NULL },
+	COUNT(PM_UNSENT), COUNT(PM_IN_FLIGHT), COUNT(PM_RATE_LIMITED), { .name = NULL },
 };
 
 /* Open the store and load everything, as policy_open() does. */
@@ -49,6 +49,7 @@ static inline void rig_open(struct policy_rig *r)
 		n++;
 	memset(&r->p, 0, sizeof(r->p));
 	TAILQ_INIT(&r->p.unsynced_by_batch);
+	TAILQ_INIT(&r->p.rated_by_age);
 	assert_int_equal(kv_open(&r->loop, r->dir, policy_cfs, n, &conf, &r->p.kv), ERR_OK);
 	r->stage.metrics = metric_set_new(r->metrics, rig_metrics);
 	r->p.stage = &r->stage;
@@ -66,6 +67,7 @@ static inline void rig_open(struct policy_rig *r)
 static inline void rig_close(struct policy_rig *r)
 {
 	reserve_free(&r->p);
+	rated_free(&r->p);
 	sources_free(&r->p);
 	apply_free(&r->p);
 	unsynced_free(&r->p);
