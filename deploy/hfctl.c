@@ -13,7 +13,7 @@
 
 static const struct cli_command commands[] = {
 	{ "account add", "NAME [--state STATE] [--quota-hour|-day|-month|-total N] "
-	  "[--soft-limit N]",
+	  "[--soft-limit N] [OPTION of account set]...",
 	  "Make an account.\n"
 	  "STATE is pending (the default), review or active; quotas are in recipients,\n"
 	  "0 for none; --soft-limit is how many soft bounces list an address (1 to 9, 3).",
@@ -21,10 +21,15 @@ static const struct cli_command commands[] = {
 	{ "account show", "NAME", "Show one account with its usage.", cmd_account_show },
 	{ "account list", "", "Show all accounts.", cmd_account_list },
 	{ "account set", "NAME [--state STATE] [--quota-... N] [--soft-limit N] "
-	  "[--bypass-unsubscribe yes|no] [--reason TEXT]",
+	  "[--bypass-unsubscribe yes|no] [--check-from yes|no] [--from-domain LIST] "
+	  "[--on-refusal refuse|accept] [--notify none|manager|from|both] "
+	  "[--manager ADDRESS] [--rate-minute N] [--reason TEXT]",
 	  "Change an account.\n"
 	  "What is not named stays as it is; it holds for the next command of every\n"
-	  "session.", cmd_account_set },
+	  "session.  --check-from yes: the sender's domains must be in --from-domain, a\n"
+	  "list with commas (\"example.org,.example.net\"; the dot: all below it; \"\": none).\n"
+	  "--on-refusal accept: refused recipients are accepted, and --notify is told.\n"
+	  "--rate-minute: most messages a minute, 0 for any number.", cmd_account_set },
 	{ "account activate", "NAME", "Let an account send without review.", cmd_account_activate },
 	{ "account disable", "NAME --reason TEXT", "Stop an account: E4 at its next MAIL.",
 	  cmd_account_disable },

@@ -7,15 +7,28 @@
 #include <stdio.h>
 #include <string.h>
 #include <sysexits.h>
+#include "lib/buf.h"
 #include "lib/table.h"
+#include "proto/smtp_addr.h"
 
-static const char *const states[] = { "", "pending", "review", "active", "disabled" };
+/* Words by their numbers in holdfast.proto. */
+static const char *const states[] = { "", "pending", "review", "active", "disabled", NULL };
+static const char *const no_yes[] = { "no", "yes", NULL };
+static const char *const refusals[] = { "refuse", "accept", NULL };
+static const char *const notified[] = { "none", "manager", "from", "both", NULL };
+
+enum { DOMAINS_MAX = 100, SETS_MAX = 16 };
+#define RATE_MAX 1000000000ull
 
 /* What the options say, and which of them were given. */
 struct wishes {
 	const char *state, *bypass, *reason;
-	uint64_t quota[4], soft_limit;
-	bool given_quota[4], given_soft, given_bypass;
+	const char *check_from, *on_refusal, *notify; /* NULL: not given */
+	const char *from_domain, *manager;
+	uint64_t quota[4], soft_limit, rate;
+	bool given_quota[4], given_soft, given_bypass, given_rate;
+	ProtobufCBinaryData domain[DOMAINS_MAX];      /* of from_domain, within it */
+	size_t n_domain;
 };
 
 static const char *const quota_names[] = {
@@ -33,6 +46,12 @@ static enum err read_wishes(struct cli *c, int argc, char **argv, struct wishes 
 		{ "quota-total", CLI_NUMBER, &w->quota[3], &w->given_quota[3] },
 		{ "soft-limit", CLI_NUMBER, &w->soft_limit, &w->given_soft },
 		{ "bypass-unsubscribe", CLI_TEXT, &w->bypass, &w->given_bypass },
+		{ "check-from", CLI_TEXT, &w->check_from, NULL },
+		{ "from-domain", CLI_TEXT, &w->from_domain, NULL },
+		{ "on-refusal", CLI_TEXT, &w->on_refusal, NULL },
+		{ "notify", CLI_TEXT, &w->notify, NULL },
+		{ "manager", CLI_TEXT, &w->manager, NULL },
+		{ "rate-minute", CLI_NUMBER, &w->rate, &w->given_rate },
 		{ "reason", CLI_TEXT, &w->reason, NULL },
 		{ NULL, CLI_FLAG, NULL, NULL },
 	};
@@ -44,38 +63,145 @@ static enum err read_wishes(struct cli *c, int argc, char **argv, struct wishes 
 	return err;
 }
 
-static Holdfast__AccountState state_of(const char *word)
+/* The number of word among words from the least on, or -1. */
+static int word_number(const char *const *words, int least, const char *word)
 {
-	for (unsigned i = 1; i < ARRAY_LEN(states); i++) {
-		if (strcmp(word, states[i]) == 0)
-			return (Holdfast__AccountState)i;
+	for (int i = least; words[i] != NULL; i++) {
+		if (strcmp(word, words[i]) == 0)
+			return i;
 	}
-	return HOLDFAST__ACCOUNT_STATE__ACCOUNT_NONE;
+	return -1;
 }
 
-static int check_wishes(struct cli *c, const struct wishes *w, const char *name)
+/* Is the word of an option, if it was given, among words?  Else it was told which there are. */
+static bool word_good(struct cli *c, const char *option, const char *const *words,
+                      const char *word)
+{
+	struct buf known = BUF_INIT;
+
+	if (word == NULL || word_number(words, 0, word) >= 0)
+		return true;
+	for (size_t i = 0; words[i] != NULL; i++)
+		buf_addf(&known, "%s%s", i == 0 ? "" : words[i + 1] == NULL ? " or " : ", ",
+		         words[i]);
+	(void)cli_fail(c, EX_DATAERR, "--%s is %s", option, buf_str(&known));
+	buf_free(&known);
+	return false;
+}
+
+static bool domain_good(struct cli *c, const char *domain, size_t len)
+{
+	struct buf key = BUF_INIT;
+	bool good = smtp_domain_key(domain, len, &key) == ERR_OK;
+
+	buf_free(&key);
+	if (!good)
+		(void)cli_fail(c, EX_DATAERR, "--from-domain: \"%.*s\" is no domain", (int)len,
+		               domain);
+	return good;
+}
+
+/* Find the domains in the list, "" for none; blanks around them are allowed. */
+static bool split_domains(struct cli *c, struct wishes *w)
+{
+	static const char blanks[] = " \t";
+	const char *at = w->from_domain;
+
+	if (at == NULL || at[strspn(at, blanks)] == '\0')
+		return true;
+	for (;; at++) {
+		size_t len;
+
+		at += strspn(at, blanks);
+		len = strcspn(at, ",");
+		w->domain[w->n_domain] = (ProtobufCBinaryData){ len, (uint8_t *)at };
+		at += len;
+		while (len > 0 && strchr(blanks, w->domain[w->n_domain].data[len - 1]) != NULL)
+			len--;
+		w->domain[w->n_domain].len = len;
+		if (!domain_good(c, (const char *)w->domain[w->n_domain].data, len))
+			return false;
+		w->n_domain++;
+		if (*at == '\0')
+			return true;
+		if (w->n_domain == DOMAINS_MAX) {
+			(void)cli_fail(c, EX_DATAERR, "--from-domain takes at most %d domains",
+			               DOMAINS_MAX);
+			return false;
+		}
+	}
+}
+
+static bool manager_good(struct cli *c, const char *manager)
+{
+	struct smtp_path path;
+
+	if (manager == NULL || manager[0] == '\0')
+		return true;
+	if (smtp_addr_parse(manager, strlen(manager), &path) == ERR_OK && path.at < path.len &&
+	    path.len == strlen(manager))
+		return true;
+	(void)cli_fail(c, EX_DATAERR, "--manager: \"%s\" is no address", manager);
+	return false;
+}
+
+static int check_wishes(struct cli *c, struct wishes *w, const char *name)
 {
 	if (!hfctl_account_name(c, name))
 		return EX_DATAERR;
-	if (w->state != NULL && state_of(w->state) == HOLDFAST__ACCOUNT_STATE__ACCOUNT_NONE)
+	if (w->state != NULL && word_number(states, 1, w->state) < 0)
 		return cli_fail(c, EX_DATAERR, "no state \"%s\": pending, review, active, disabled",
 		                w->state);
 	if (w->given_soft && (w->soft_limit < 1 || w->soft_limit > 9))
 		return cli_fail(c, EX_DATAERR, "--soft-limit is 1 to 9");
-	if (w->given_bypass && strcmp(w->bypass, "yes") != 0 && strcmp(w->bypass, "no") != 0)
-		return cli_fail(c, EX_DATAERR, "--bypass-unsubscribe is yes or no");
+	if (w->given_rate && w->rate > RATE_MAX)
+		return cli_fail(c, EX_DATAERR, "--rate-minute is at most %llu", RATE_MAX);
+	if (!word_good(c, "bypass-unsubscribe", no_yes, w->bypass) ||
+	    !word_good(c, "check-from", no_yes, w->check_from) ||
+	    !word_good(c, "on-refusal", refusals, w->on_refusal) ||
+	    !word_good(c, "notify", notified, w->notify) ||
+	    !manager_good(c, w->manager) || !split_domains(c, w))
+		return EX_DATAERR;
 	return EX_OK;
 }
 
+/* The fields of Terms among them; returns how many names are in set with them. */
+static size_t fill_terms(struct wishes *w, Holdfast__Account *a, ProtobufCBinaryData *set,
+                         size_t n)
+{
+	if (w->check_from != NULL) {
+		a->check_from = word_number(no_yes, 0, w->check_from) == 1;
+		set[n++] = pb_str("check_from");
+	}
+	if (w->from_domain != NULL) {
+		a->from_domain = w->domain;
+		a->n_from_domain = w->n_domain;
+		set[n++] = pb_str("from_domain");
+	}
+	if (w->on_refusal != NULL) {
+		a->accept_refused = word_number(refusals, 0, w->on_refusal) == 1;
+		set[n++] = pb_str("accept_refused");
+	}
+	if (w->notify != NULL) {
+		a->notify = (Holdfast__NotifyWho)word_number(notified, 0, w->notify);
+		set[n++] = pb_str("notify");
+	}
+	if (w->manager != NULL) {
+		a->manager = pb_str(w->manager);
+		set[n++] = pb_str("manager");
+	}
+	return n;
+}
+
 /* Fill account and the names of the fields that it sets. */
-static size_t fill_account(const struct wishes *w, Holdfast__Account *a,
-                           ProtobufCBinaryData set[8])
+static size_t fill_account(struct wishes *w, Holdfast__Account *a,
+                           ProtobufCBinaryData set[SETS_MAX])
 {
 	uint64_t *quotas[] = { &a->quota_hour, &a->quota_day, &a->quota_month, &a->quota_total };
 	size_t n = 0;
 
 	if (w->state != NULL) {
-		a->state = state_of(w->state);
+		a->state = (Holdfast__AccountState)word_number(states, 1, w->state);
 		set[n++] = pb_str("state");
 	}
 	for (size_t i = 0; i < ARRAY_LEN(quotas); i++) {
@@ -89,18 +215,22 @@ static size_t fill_account(const struct wishes *w, Holdfast__Account *a,
 		set[n++] = pb_str("soft_limit");
 	}
 	if (w->given_bypass) {
-		a->bypass_unsubscribe = strcmp(w->bypass, "yes") == 0;
+		a->bypass_unsubscribe = word_number(no_yes, 0, w->bypass) == 1;
 		set[n++] = pb_str("bypass_unsubscribe");
 	}
-	return n;
+	if (w->given_rate) {
+		a->rate_minute = w->rate;
+		set[n++] = pb_str("rate_minute");
+	}
+	return fill_terms(w, a, set, n);
 }
 
-static int put_account(struct cli *c, const char *name, const struct wishes *w, bool create)
+static int put_account(struct cli *c, const char *name, struct wishes *w, bool create)
 {
 	Holdfast__Account account = HOLDFAST__ACCOUNT__INIT;
 	Holdfast__AccountPut put = HOLDFAST__ACCOUNT_PUT__INIT;
 	Holdfast__Frame frame = HOLDFAST__FRAME__INIT;
-	ProtobufCBinaryData set[8];
+	ProtobufCBinaryData set[SETS_MAX];
 	int code = check_wishes(c, w, name);
 
 	if (code != EX_OK)
@@ -167,14 +297,21 @@ int cmd_account_disable(struct cli *c, int argc, char **argv)
 
 /* ---- show, list */
 
+#define COLUMNS \
+	{ "ACCOUNT", TABLE_TEXT }, { "STATE", TABLE_TEXT }, { "REASON", TABLE_TEXT }, \
+	{ "QUOTA HOUR", TABLE_NUMBER }, { "QUOTA DAY", TABLE_NUMBER }, \
+	{ "QUOTA MONTH", TABLE_NUMBER }, { "QUOTA TOTAL", TABLE_NUMBER }, \
+	{ "USED HOUR", TABLE_NUMBER }, { "USED DAY", TABLE_NUMBER }, \
+	{ "USED MONTH", TABLE_NUMBER }, { "USED TOTAL", TABLE_NUMBER }, \
+	{ "SOFT LIMIT", TABLE_NUMBER }, { "BYPASS UNSUBSCRIBE", TABLE_BOOL }, \
+	{ "CREATED", TABLE_TEXT }, { "CHANGED", TABLE_TEXT }
+
+static const struct table_column list_columns[] = { COLUMNS, { NULL, TABLE_TEXT } };
+/* Of one account, and for programs of all. */
 static const struct table_column columns[] = {
-	{ "ACCOUNT", TABLE_TEXT }, { "STATE", TABLE_TEXT }, { "REASON", TABLE_TEXT },
-	{ "QUOTA HOUR", TABLE_NUMBER }, { "QUOTA DAY", TABLE_NUMBER },
-	{ "QUOTA MONTH", TABLE_NUMBER }, { "QUOTA TOTAL", TABLE_NUMBER },
-	{ "USED HOUR", TABLE_NUMBER }, { "USED DAY", TABLE_NUMBER },
-	{ "USED MONTH", TABLE_NUMBER }, { "USED TOTAL", TABLE_NUMBER },
-	{ "SOFT LIMIT", TABLE_NUMBER }, { "BYPASS UNSUBSCRIBE", TABLE_BOOL },
-	{ "CREATED", TABLE_TEXT }, { "CHANGED", TABLE_TEXT }, { NULL, TABLE_TEXT },
+	COLUMNS, { "RATE MINUTE", TABLE_NUMBER }, { "CHECK FROM", TABLE_BOOL },
+	{ "FROM DOMAINS", TABLE_TEXT }, { "ON REFUSAL", TABLE_TEXT }, { "NOTIFY", TABLE_TEXT },
+	{ "MANAGER", TABLE_TEXT }, { NULL, TABLE_TEXT },
 };
 
 static void add_row(struct table *t, const Holdfast__Account *a)
@@ -186,13 +323,30 @@ static void add_row(struct table *t, const Holdfast__Account *a)
 
 	table_row(t);
 	table_text(t, hfctl_cell(a->name));
-	table_text(t, (unsigned)a->state < ARRAY_LEN(states) ? states[a->state] : "?");
+	table_text(t, (unsigned)a->state < ARRAY_LEN(states) - 1 ? states[a->state] : "?");
 	table_text(t, hfctl_cell(a->reason));
 	for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
 		table_number(t, (int64_t)numbers[i]);
 	table_bool(t, a->bypass_unsubscribe);
 	table_text(t, hfctl_when(a->created_ms));
 	table_text(t, hfctl_when(a->changed_ms));
+}
+
+static void add_full_row(struct table *t, const Holdfast__Account *a)
+{
+	bool known = (unsigned)a->notify < ARRAY_LEN(notified) - 1;
+	struct buf domains = BUF_INIT;
+
+	for (size_t i = 0; i < a->n_from_domain; i++)
+		buf_addf(&domains, "%s%s", i == 0 ? "" : ",", hfctl_cell(a->from_domain[i]));
+	add_row(t, a);
+	table_number(t, (int64_t)a->rate_minute);
+	table_bool(t, a->check_from);
+	table_text(t, domains.len > 0 ? buf_str(&domains) : NULL);
+	table_text(t, refusals[a->accept_refused]);
+	table_text(t, known ? notified[a->notify] : "?");
+	table_text(t, hfctl_cell(a->manager));
+	buf_free(&domains);
 }
 
 static int get_accounts(struct cli *c, struct bus_to to, const char *name,
@@ -228,7 +382,7 @@ static int list_instance(struct cli *c, struct table *t, unsigned instance)
 		a = next;
 		page = a.frame->account_page;
 		for (size_t i = 0; i < page->n_account; i++)
-			add_row(t, page->account[i]);
+			(c->json ? add_full_row : add_row)(t, page->account[i]);
 		more = page->more && page->n_account > 0;
 		if (more)
 			after = page->account[page->n_account - 1]->name;
@@ -249,7 +403,7 @@ int cmd_account_list(struct cli *c, int argc, char **argv)
 	code = hfctl_open(c);
 	if (code != EX_OK)
 		return code;
-	t = table_new(columns, c->json);
+	t = table_new(c->json ? columns : list_columns, c->json);
 	for (unsigned i = 0; code == EX_OK && i < tool_instances(hfctl_tool(c),
 	     HOLDFAST__ROLE__ROLE_POLICY); i++)
 		code = list_instance(c, t, i);
@@ -280,7 +434,7 @@ int cmd_account_show(struct cli *c, int argc, char **argv)
 		return code;
 	if (a.frame->account_page->n_account == 1) {
 		t = table_new(columns, c->json);
-		add_row(t, a.frame->account_page->account[0]);
+		add_full_row(t, a.frame->account_page->account[0]);
 		table_print(&t, stdout);
 	} else {
 		code = cli_fail(c, EX_NOUSER, "no account %s", args[0]);

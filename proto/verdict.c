@@ -67,8 +67,8 @@ static const struct answer bounced_hard = {
 	550, "5.1.1", "Correct the address; if it is good, remove it from the list.", NULL, NULL
 };
 static const struct answer bounced_soft = {
-	550, "5.2.1", "Earlier messages came back; if the address is good, remove it from the list.",
-	NULL, NULL
+	550, "5.2.1", "Earlier messages came back; if the address is good, remove it from"
+	              " the list.", NULL, NULL
 };
 static const struct answer unsubscribed = {
 	550, "5.7.1", "Ask the recipient; then remove the entry from the list.", NULL, NULL
