@@ -18,6 +18,7 @@
 #include "lib/http.h"
 #include "lib/log.h"
 #include "lib/mem.h"
+#include "lib/privs.h"
 #include "lib/worker_stat.h"
 
 /* LAST_TURNS_MS: a stream sends its last bytes in less (lib/stream.c). */
@@ -88,6 +89,49 @@ static bool parts_busy(const struct life *l)
 			return true;
 	}
 	return false;
+}
+
+/* ---- privileges ---- */
+
+static void start_failed(struct life *l, const char *part, const char *why, int code)
+{
+	log_error("start_failed", LOGS("part", part), LOGS("reason", why));
+	l->exit_code = code;
+}
+
+/* Before the first thread, and before the first file. */
+static bool become_user(struct life *l)
+{
+	char why[PRIVS_WHY];
+	enum err err = privs_become(l->common.user, why);
+
+	if (err == ERR_OK)
+		return true;
+	start_failed(l, "user", why, err == ERR_NOENT ? EX_CONFIG
+	                             : err == ERR_PERM ? EX_NOPERM : EX_OSERR);
+	return false;
+}
+
+static bool check_store(struct life *l)
+{
+	char *dir = xasprintf("%s/%s", l->common.data_dir, l->w.self->name);
+	char why[PRIVS_WHY];
+	enum err err = privs_check_dir(l->common.data_dir, dir, why);
+
+	xfree(dir);
+	if (err != ERR_OK)
+		start_failed(l, "store", why, EX_NOPERM);
+	return err == ERR_OK;
+}
+
+static bool seal(struct life *l)
+{
+	char why[PRIVS_WHY];
+	enum err err = privs_seal(l->common.sandbox, why);
+
+	if (err != ERR_OK)
+		start_failed(l, "sandbox", why, EX_OSERR);
+	return err == ERR_OK;
 }
 
 /* ---- what /metrics, /healthz and /readyz say ---- */
@@ -431,7 +475,9 @@ static void say_ready(struct life *l)
 static void run(struct life *l)
 {
 	open_loop(l);
-	if (open_http(l) && open_parts(l)) {
+	if (check_store(l) && open_http(l) && open_parts(l)) {
+		if (!seal(l))
+			leave_failed(l);
 		say_ready(l);
 		uv_run(&l->loop, UV_RUN_DEFAULT);
 		if (l->exit_code != EX_OK)
@@ -504,7 +550,8 @@ int worker_main(const struct worker_spec *spec, int argc, char **argv)
 			set_process();
 			log_open(l.w.self->name, (enum log_level)l.common.log_level,
 			         (enum log_format)l.common.log_format);
-			run(&l);
+			if (become_user(&l))
+				run(&l);
 		}
 		free_conf(&l);
 	}

@@ -1,8 +1,9 @@
 /* lib/worker.h - what every long-running program does the same way
  *
  * worker_main() reads the options, loads the configuration, opens the log,
- * makes the loop and the metrics server, calls the parts' open functions in
- * order, says "ready" (sd_notify), runs the loop, and on SIGTERM or SIGINT
+ * becomes the configured user, makes the loop and the metrics server, calls the
+ * parts' open functions in order, gives up all privileges (lib/privs.h), says
+ * "ready" (sd_notify), runs the loop, and on SIGTERM or SIGINT
  * drains: every part's drain function, then the loop runs on until no part is
  * busy or `drain_wait` has passed, then close functions in reverse order, exit
  * 0.  A second signal cuts the wait short: what is accepted is in custody, so
@@ -31,6 +32,8 @@ struct worker_instance {
 struct common_conf {
 	char    *hostname;          /* name in greetings, EHLO, Received, reports */
 	char    *data_dir;          /* each instance's store is data_dir/NAME */
+	char    *user;              /* whom to become; "": stay */
+	bool     sandbox;           /* load the seccomp filter */
 	int      log_level;         /* enum log_level */
 	int      log_format;        /* enum log_format */
 	uint64_t drain_wait_ms;
@@ -89,7 +92,8 @@ enum err worker_conf_load(const char *path, const char *section,
 
 /* Options: -c FILE (default /etc/holdfast/holdfast.yaml), -i INSTANCE (default
  * STAGE-1), -t (check the configuration and exit), --help-config, -h, -V.
- * Exit codes: 0, 64 usage, 69 a part could not open, 78 configuration. */
+ * Exit codes: 0, 64 usage, 69 a part could not open, 71 the system refused something,
+ * 77 the user may not, 78 configuration. */
 int worker_main(const struct worker_spec *spec, int argc, char **argv);
 
 /* A part has met a fault of the environment: log, stop at once (no drain), exit
