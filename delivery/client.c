@@ -120,18 +120,17 @@ static uint64_t number_at(const char *p, const char *end)
 
 static void learn_one(struct client *c, const char *line, size_t len)
 {
-	if (word_is(line, len, "PIPELINING"))
-		c->pipelining = true;
-	else if (word_is(line, len, "8BITMIME"))
-		c->eight_bit = true;
-	else if (word_is(line, len, "SMTPUTF8"))
-		c->utf8 = true;
-	else if (word_is(line, len, "STARTTLS"))
-		c->can_tls = true;
-	else if (word_is(line, len, "SIZE")) {
-		c->has_size = true;
+	const struct { const char *word; bool *flag; } ext[] = {
+		{ "PIPELINING", &c->pipelining }, { "8BITMIME", &c->eight_bit },
+		{ "SMTPUTF8", &c->utf8 }, { "STARTTLS", &c->can_tls }, { "DSN", &c->dsn },
+		{ "CHUNKING", &c->chunking }, { "REQUIRETLS", &c->requiretls },
+		{ "SIZE", &c->has_size },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(ext); i++)
+		*ext[i].flag |= word_is(line, len, ext[i].word);
+	if (word_is(line, len, "SIZE"))
 		c->size_max = len > 5 ? number_at(line + 5, line + len) : 0;
-	}
 }
 
 /* The first line greets; each other names an extension (RFC 5321, 4.1.1.1). */
@@ -140,6 +139,7 @@ static void learn_extensions(struct client *c)
 	const char *p = buf_str(&c->reply.text);
 
 	c->pipelining = c->has_size = c->eight_bit = c->utf8 = c->can_tls = false;
+	c->dsn = c->chunking = c->requiretls = false;
 	for (p = strchr(p, '\n'); p != NULL; p = strchr(p, '\n')) {
 		p++;
 		learn_one(c, p, strcspn(p, "\n"));
@@ -335,6 +335,16 @@ enum client_wait client_waits(const struct client *c)
 	default:
 		return CLW_END;
 	}
+}
+
+bool client_offers(const struct client *c, enum client_ext x)
+{
+	return x == CLX_DSN ? c->dsn : c->requiretls;
+}
+
+bool client_is_secure(const struct client *c)
+{
+	return c->secure;
 }
 
 bool client_protocol_error(const struct client *c)

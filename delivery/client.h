@@ -44,19 +44,35 @@ struct client_result {
 	uint32_t text, text_len; /* in client_text() */
 };
 
+struct client_rcpt {
+	const char *addr;
+	unsigned    notify;   /* NOTIFY= (RFC 3461, 4.1): CLIENT_NEVER ...; 0: not said */
+	const char *orcpt;    /* ORCPT= as given; "": not said */
+};
+enum { CLIENT_NEVER = 1, CLIENT_SUCCESS = 2, CLIENT_FAILURE = 4, CLIENT_DELAY = 8 };
+
 /* A mail to send.  Everything is borrowed until client_next() has passed it. */
 struct client_mail {
 	const char *mail_from;
-	const char *const *rcpt;
+	const struct client_rcpt *rcpt;
 	unsigned n_rcpt;
 	uint64_t size;
-	bool eight_bit;
+	bool eight_bit;       /* BODY=8BITMIME where it is offered; else it is sent as it is */
+	bool utf8;            /* SMTPUTF8 was said, or the message needs it */
+	bool require_tls;     /* say REQUIRETLS; the owner has seen that it is offered */
+	bool ends_in_crlf;    /* the last line of the body is whole */
+	Holdfast__DsnRet ret;
+	const char *envid;    /* ENVID= as given; "" or NULL: not said */
 };
 
 struct client_conf {
 	const char *hostname; /* said in EHLO; borrowed */
 	bool starttls;        /* use it where it is offered */
+	bool chunking;        /* BDAT in place of DATA where it is offered (RFC 3030) */
 };
+
+/* Extensions that the owner asks about; what the last EHLO offered. */
+enum client_ext { CLX_DSN, CLX_REQUIRETLS };
 
 struct client;
 
@@ -75,11 +91,17 @@ void client_secured(struct client *c, bool ok, const char *why);
 /* May another mail be started now? */
 bool client_can_start(const struct client *c);
 /* Start a mail.  Step afterwards: a mail that the server cannot take (SIZE, SMTPUTF8) is
- * CL_DONE without a word to it. */
+ * CL_DONE without a word to it.  An address of which only the domain is beyond ASCII goes to a
+ * server without SMTPUTF8 with the domain's A-label. */
 void client_start(struct client *c, const struct client_mail *mail);
 
-/* The head's body was written; ends_in_crlf says how (an empty one does). */
-void client_body_sent(struct client *c, bool ends_in_crlf);
+/* CL_BODY: is the head's body to be sent as it is (BDAT), without dots added? */
+bool client_body_is_raw(const struct client *c);
+/* The head's body was written. */
+void client_body_sent(struct client *c);
+
+bool client_offers(const struct client *c, enum client_ext x);
+bool client_is_secure(const struct client *c); /* over TLS */
 
 /* Results of the head after CL_DONE, one for each recipient; valid until client_next(). */
 const struct client_result *client_results(const struct client *c);

@@ -1,7 +1,7 @@
 /* delivery/client_private.h - what client.c (connection) and client_txn.c (mails) share
  *
  * client.c owns the connection's state and reads replies; client_txn.c owns the
- * open mails and judges the replies that belong to the head.
+ * open mails and judges the replies that belong to the head; client_say.c writes MAIL and RCPT.
  */
 #ifndef DELIVERY_CLIENT_PRIVATE_H
 #define DELIVERY_CLIENT_PRIVATE_H
@@ -33,6 +33,7 @@ struct mail {
 	struct client_mail m;
 	enum mail_phase phase;
 	bool     rset;        /* its first command is RSET */
+	bool     bdat;        /* BDAT follows the envelope, and no DATA command */
 	bool     mail_failed;
 	bool     unsure;
 	unsigned sent, step;  /* commands written; the one whose reply is awaited */
@@ -49,7 +50,7 @@ struct client {
 	struct buf in, out;
 	bool skipping;
 	struct smtp_reply reply;
-	bool pipelining, has_size, eight_bit, utf8, can_tls;
+	bool pipelining, has_size, eight_bit, utf8, can_tls, dsn, chunking, requiretls;
 	uint64_t size_max;
 	bool secure, tls_tried, ready_told, quit_wanted, protocol_error;
 	bool need_rset;       /* the server still has an envelope of ours */
@@ -72,5 +73,11 @@ void mails_reply(struct client *c);
 void mails_fail(struct client *c, int code, const char *enhanced, const char *text);
 Holdfast__SmtpStage mails_stage(const struct client *c);
 void mails_free(struct client *c);
+
+/* Add a command with the parameters that the server offers. */
+void say_mail(struct client *c, const struct client_mail *m);
+void say_rcpt(struct client *c, const struct client_rcpt *r);
+/* Is there something in m that only a server with SMTPUTF8 can take? */
+bool say_needs_utf8(const struct client_mail *m);
 
 #endif

@@ -2,7 +2,8 @@
  *
  * The commands of a mail are numbered: RSET where the server still has an old
  * envelope, MAIL, one RCPT a recipient, DATA.  Replies come in that order,
- * pipelined or not.
+ * pipelined or not.  BDAT is no command of the envelope: it goes with the body, when
+ * all replies are there and say that somebody wants it.
  */
 #include <string.h>
 #include "delivery/client_private.h"
@@ -24,7 +25,7 @@ static enum command command_at(const struct mail *m, unsigned i, unsigned *rcpt)
 
 static unsigned commands_of(const struct mail *m)
 {
-	return m->m.n_rcpt + 2 + m->rset;
+	return m->m.n_rcpt + 1 + !m->bdat + m->rset;
 }
 
 struct mail *mails_head(struct client *c)
@@ -112,36 +113,6 @@ void mails_fail(struct client *c, int code, const char *enhanced, const char *te
 
 /* ---- commands out */
 
-static void write_mail(struct client *c, const struct mail *m, bool utf8)
-{
-	buf_addf(&c->out, "MAIL FROM:<%s>", m->m.mail_from);
-	if (c->has_size)
-		buf_addf(&c->out, " SIZE=%llu", (unsigned long long)m->m.size);
-	if (c->eight_bit && m->m.eight_bit)
-		buf_adds(&c->out, " BODY=8BITMIME");
-	if (utf8)
-		buf_adds(&c->out, " SMTPUTF8");
-	buf_adds(&c->out, "\r\n");
-}
-
-static bool is_ascii(const char *s)
-{
-	for (; *s != '\0'; s++)
-		if ((unsigned char)*s > 127)
-			return false;
-	return true;
-}
-
-static bool needs_utf8(const struct client_mail *m)
-{
-	if (!is_ascii(m->mail_from))
-		return true;
-	for (unsigned i = 0; i < m->n_rcpt; i++)
-		if (!is_ascii(m->rcpt[i]))
-			return true;
-	return false;
-}
-
 static void write_command(struct client *c, struct mail *m)
 {
 	unsigned rcpt = 0;
@@ -151,12 +122,10 @@ static void write_command(struct client *c, struct mail *m)
 		buf_adds(&c->out, "RSET\r\n");
 		break;
 	case CMD_MAIL:
-		write_mail(c, m, needs_utf8(&m->m));
+		say_mail(c, &m->m);
 		break;
 	case CMD_RCPT:
-		buf_adds(&c->out, "RCPT TO:<");
-		buf_adds(&c->out, m->m.rcpt[rcpt]);
-		buf_adds(&c->out, ">\r\n");
+		say_rcpt(c, &m->m.rcpt[rcpt]);
 		break;
 	case CMD_DATA:
 		buf_adds(&c->out, "DATA\r\n");
@@ -181,7 +150,7 @@ static void mail_reset(struct mail *m, const struct client_mail *mail)
 	buf_reset(&m->text);
 	m->m = *mail;
 	m->phase = MP_COMMANDS;
-	m->rset = m->mail_failed = m->unsure = false;
+	m->rset = m->bdat = m->mail_failed = m->unsure = false;
 	m->sent = m->step = m->accepted = m->said_yes = 0;
 }
 
@@ -199,26 +168,35 @@ void client_start(struct client *c, const struct client_mail *mail)
 		m->phase = MP_DONE;
 		return;
 	}
-	if (!c->utf8 && needs_utf8(mail)) {
+	if (!c->utf8 && say_needs_utf8(mail)) {
 		settle(m, HOLDFAST__SMTP_STAGE__STAGE_MAIL, 550, "5.6.7",
 		       "the server does not take internationalised addresses");
 		m->phase = MP_DONE;
 		return;
 	}
-	m->rset = c->need_rset;
+	m->bdat = c->conf.chunking && c->chunking;
+	m->rset = c->need_rset || (m->bdat && c->n > 1);
 	c->need_rset = false;
 	do
 		write_command(c, m);
 	while (c->pipelining && m->sent < commands_of(m));
 }
 
-void client_body_sent(struct client *c, bool ends_in_crlf)
+bool client_body_is_raw(const struct client *c)
+{
+	return c->mail[c->head].bdat;
+}
+
+void client_body_sent(struct client *c)
 {
 	struct mail *m = mails_head(c);
 
 	if (m == NULL || m->phase != MP_BODY)
 		die_bug("a body was sent that nothing asked for");
-	buf_adds(&c->out, ends_in_crlf ? ".\r\n" : "\r\n.\r\n");
+	if (!m->m.ends_in_crlf)
+		buf_adds(&c->out, "\r\n");
+	if (!m->bdat)
+		buf_adds(&c->out, ".\r\n");
 	m->phase = MP_END;
 }
 
@@ -256,6 +234,19 @@ static void reply_to_rcpt(struct client *c, struct mail *m, unsigned rcpt)
 		m->phase = MP_DONE;
 		c->need_rset = true;
 	}
+}
+
+/* The last reply to the envelope of a mail that goes by BDAT. */
+static void envelope_over(struct client *c, struct mail *m)
+{
+	if (m->accepted == 0) {
+		m->phase = MP_DONE;
+		c->need_rset = !m->mail_failed || m->said_yes > 0;
+		return;
+	}
+	buf_addf(&c->out, "BDAT %llu LAST\r\n",
+	         (unsigned long long)m->m.size + (m->m.ends_in_crlf ? 0 : 2));
+	m->phase = MP_BODY;
 }
 
 /* A server that says 354 when we have nothing to send gets a lone dot (RFC 2920, 3.1),
@@ -298,6 +289,8 @@ static void reply_to_command(struct client *c, struct mail *m)
 	m->step++;
 	if (m->sent < commands_of(m))
 		write_command(c, m);
+	else if (m->bdat && m->step == commands_of(m))
+		envelope_over(c, m);
 }
 
 void mails_reply(struct client *c)
@@ -320,6 +313,8 @@ void mails_reply(struct client *c)
 		}
 		settle_by_reply(c, m, HOLDFAST__SMTP_STAGE__STAGE_END_OF_DATA);
 		m->phase = MP_DONE;
+		/* What a failed BDAT leaves behind is not certain (RFC 3030, 2). */
+		c->need_rset |= m->bdat && c->reply.code / 100 != 2;
 		break;
 	case MP_LONE_DOT:
 		m->phase = MP_DONE;

@@ -19,7 +19,9 @@ struct delivery_conf {
 	char    *resolver;
 	uint64_t smtp_port;
 	bool     allow_private;
-	bool     starttls;
+	bool     starttls, chunking;
+	char    *tls_ca, *dnssec_anchor;
+	uint64_t delay_notice_ms, report_message_bytes;
 	uint64_t active_messages, active_bytes, destination_active;
 	uint64_t destination_connections, total_connections, connection_messages;
 	uint64_t connection_idle_ms, destination_pause_ms;
@@ -39,12 +41,15 @@ enum delivery_metric {
 	DM_REPEATS,
 	DM_REFUSED,
 	DM_REPORTS,
+	DM_REPORTS_DELAYED,
+	DM_REPORTS_RELAYED,
 	DM_DUPLICATES,
 	DM_CONNECTIONS,
 	DM_CONNECT_FAILURES,
 	DM_PROTOCOL_ERRORS,
 	DM_READ_BACK,
 	DM_CORRUPT,
+	DM_REQUIRETLS_PASSED_OVER,
 	DM_DEPTH,
 	DM_RECIPIENTS,
 	DM_OLDEST_AGE,
@@ -65,6 +70,7 @@ struct delivery {
 	struct pool     *pool;
 	struct resolver *resolver;
 	struct tls_context *tls;   /* NULL: never offered or not wanted */
+	struct tls_context *tls_strict; /* verifies, for REQUIRETLS; NULL: it cannot */
 	struct idmap    *notes;    /* batches that are being written: see finish.c */
 	struct idmap    *takes;    /* hand-offs that are being written: see accept.c */
 	struct idmap    *jobs;     /* jobs that policy is asked about: see recheck.c */

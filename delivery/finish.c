@@ -13,6 +13,7 @@
 #include "lib/clock.h"
 #include "lib/idmap.h"
 #include "lib/log.h"
+#include "proto/dsn.h"
 #include "proto/smtp_addr.h"
 
 #define TEXT_MAX 1024 /* of a reply, in evidence */
@@ -57,6 +58,8 @@ static void evidence_fill(Holdfast__Evidence *e, const struct outcome *o)
  * is known not to take any.  What a server says before that is about us. */
 static bool for_good(const struct outcome *o)
 {
+	if (o->own_end)
+		return true;
 	return o->code / 100 == 5 && (o->stage >= HOLDFAST__SMTP_STAGE__STAGE_MAIL ||
 	                              o->stage == HOLDFAST__SMTP_STAGE__STAGE_DNS);
 }
@@ -159,6 +162,51 @@ static void remember(struct rcpt *r, const struct outcome *o)
 	rcpt_remember(r, packed, len);
 }
 
+/* ---- notices of delay */
+
+static uint64_t notice_at(const struct delivery *d, const struct part *p)
+{
+	return d->conf->delay_notice_ms > 0 ? p->received_ms + d->conf->delay_notice_ms
+	                                    : UINT64_MAX;
+}
+
+static bool wants_notice(const struct part *p, const struct rcpt *r)
+{
+	return !r->ended && !r->delay_told && p->mail_from[0] != '\0' &&
+	       dsn_wanted(r->notify, "delayed");
+}
+
+/* Mark who is to be told now; the report goes into the same batch.  True: somebody. */
+static bool mark_delayed(const struct delivery *d, const struct job *j, uint64_t now)
+{
+	bool any = false;
+
+	if (now < notice_at(d, j->part))
+		return false;
+	for (unsigned i = 0; i < j->n; i++) {
+		struct rcpt *r = &j->part->rcpt[j->rcpt[i]];
+
+		r->delay_due = wants_notice(j->part, r);
+		r->delay_told |= r->delay_due;
+		any |= r->delay_due;
+	}
+	return any;
+}
+
+/* The next attempt is not left to the schedule where somebody is to hear of the delay before. */
+static uint64_t next_time(const struct delivery *d, const struct part *p, uint64_t at,
+                          uint64_t now)
+{
+	uint64_t notice = notice_at(d, p);
+
+	if (notice <= now || notice >= at)
+		return at;
+	for (uint32_t i = 0; i < p->n_rcpt; i++)
+		if (wants_notice(p, &p->rcpt[i]))
+			return notice;
+	return at;
+}
+
 /* ---- the batch */
 
 static void on_written(enum err err, void *owner, uint64_t id)
@@ -191,6 +239,7 @@ static void end_attempt(struct delivery *d, struct kv_batch *b, struct part *p, 
 {
 	struct schedule s = schedule_of(d);
 	uint32_t random;
+	uint64_t at;
 
 	part_goto(p, PART_LEAVING);
 	if (p->n_waiting == 0) {
@@ -202,10 +251,11 @@ static void end_attempt(struct delivery *d, struct kv_batch *b, struct part *p, 
 
 		memcpy(&random, u.b + 12, sizeof(random));
 		p->attempts++;
-		store_move_due(b, p, schedule_next(&s, p->attempts, p->taken_ms, now, random));
+		at = schedule_next(&s, p->attempts, p->taken_ms, now, random);
 	} else {
-		store_move_due(b, p, now + p->postpone_ms);
+		at = now + p->postpone_ms;
 	}
+	store_move_due(b, p, next_time(d, p, at, now));
 	store_put_state(b, p);
 }
 
@@ -220,7 +270,7 @@ void finish_job(struct delivery *d, struct job *j, struct outcome *o)
 	struct note *n = xcalloc(1, sizeof(*n));
 	struct part *p = j->part;
 	uint64_t now = clock_wall_ms();
-	bool tried = p->tried;
+	bool tried = p->tried, told;
 
 	for (unsigned i = 0; i < j->n; i++) {
 		struct rcpt *r = &p->rcpt[j->rcpt[i]];
@@ -237,13 +287,14 @@ void finish_job(struct delivery *d, struct job *j, struct outcome *o)
 		}
 	}
 	metric_add(d->stage->metrics, DM_ATTEMPTS, p->tried && !tried);
+	told = mark_delayed(d, j, now);
 	n->has_report = report_add(d, b, j, o, now, n->report);
 	job_free(&j);
 	memcpy(n->part, p->key, PART_KEY);
 	n->leaving = p->n_jobs == 0;
 	if (n->leaving)
 		end_attempt(d, b, p, now);
-	else if (n->ended > 0)
+	else if (n->ended > 0 || told)
 		store_put_state(b, p);
 	if (kv_batch_empty(b)) {
 		kv_batch_free(&b);

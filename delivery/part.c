@@ -4,6 +4,7 @@
  */
 #include <string.h>
 #include "lib/log.h"
+#include "delivery/client.h"
 #include "delivery/dest.h"
 #include "delivery/part.h"
 #include "proto/smtp_addr.h"
@@ -45,6 +46,25 @@ static bool address_ok(ProtobufCBinaryData d)
 	return text_ok(d, SMTP_ADDR_MAX);
 }
 
+/* What goes out as a parameter of MAIL or RCPT: no space, no control byte. */
+static bool param_ok(ProtobufCBinaryData d)
+{
+	if (d.len > PART_PARAM_MAX)
+		return false;
+	for (size_t i = 0; i < d.len; i++)
+		if (d.data[i] <= 0x20 || d.data[i] == 0x7f)
+			return false;
+	return true;
+}
+
+static bool rcpt_ok(const Holdfast__Recipient *r)
+{
+	bool never = (r->notify & CLIENT_NEVER) != 0;
+
+	return r->address.len > 0 && address_ok(r->address) && param_ok(r->orcpt) &&
+	       r->notify < 2 * CLIENT_DELAY && (!never || r->notify == CLIENT_NEVER);
+}
+
 const char *envelope_check(const Holdfast__Envelope *env, size_t body_len)
 {
 	if (env == NULL || env->message_id.len != 16)
@@ -55,18 +75,20 @@ const char *envelope_check(const Holdfast__Envelope *env, size_t body_len)
 		return "size of the body";
 	if (!text_ok(env->account, 64) || !address_ok(env->mail_from))
 		return "account or sender";
+	if (!param_ok(env->envid))
+		return "envelope id";
 	for (size_t i = 0; i < env->n_rcpt; i++)
-		if (env->rcpt[i]->address.len == 0 || !address_ok(env->rcpt[i]->address))
+		if (!rcpt_ok(env->rcpt[i]))
 			return "recipient";
 	return NULL;
 }
 
 static size_t text_size(const Holdfast__Envelope *env)
 {
-	size_t len = env->account.len + 1 + env->mail_from.len + 1;
+	size_t len = env->account.len + 1 + env->mail_from.len + 1 + env->envid.len + 1;
 
 	for (size_t i = 0; i < env->n_rcpt; i++)
-		len += env->rcpt[i]->address.len + 1;
+		len += env->rcpt[i]->address.len + 1 + env->rcpt[i]->orcpt.len + 1;
 	return len;
 }
 
@@ -87,7 +109,9 @@ static void rcpt_init(struct rcpt *r, const Holdfast__Recipient *from, char **te
 
 	r->addr_len = (uint16_t)from->address.len;
 	r->addr = text_put(text, from->address);
+	r->orcpt = text_put(text, from->orcpt);
 	r->index = from->index;
+	r->notify = (uint8_t)from->notify;
 	at = strrchr(r->addr, '@');
 	r->domain = at != NULL ? (uint16_t)(at + 1 - r->addr) : r->addr_len;
 }
@@ -107,6 +131,10 @@ struct part *part_new(const Holdfast__Envelope *env)
 	p->counted = env->counted;
 	p->account = text_put(&text, env->account);
 	p->mail_from = text_put(&text, env->mail_from);
+	p->envid = text_put(&text, env->envid);
+	p->utf8 = env->utf8;
+	p->require_tls = env->require_tls;
+	p->ret = env->ret;
 	p->n_rcpt = p->n_waiting = (uint32_t)env->n_rcpt;
 	for (size_t i = 0; i < env->n_rcpt; i++)
 		rcpt_init(&p->rcpt[i], env->rcpt[i], &text);

@@ -23,6 +23,7 @@
 
 #define PART_KEY 20      /* message id, part: big-endian */
 #define PART_RCPT_MAX 10000
+#define PART_PARAM_MAX 600 /* bytes of ENVID= and ORCPT= */
 
 /* How a recipient of an attempt ended, or did not; also the label of a counter. */
 enum ending {
@@ -50,6 +51,8 @@ struct outcome {
 	const char *ip;
 	const char *rule;
 	bool        own_mx;
+	bool        own_end;     /* our own decision for good, whatever the stage */
+	bool        dsn_passed;  /* the server took over what the sender wants reported */
 };
 
 struct rcpt {
@@ -58,6 +61,10 @@ struct rcpt {
 	uint16_t    addr_len;
 	uint16_t    domain;  /* offset of its domain in addr; addr_len when it has none */
 	bool        ended;
+	bool        delay_told;  /* the sender got the notice of delay that he asked for */
+	bool        delay_due;   /* ... and it goes out with the batch that is being made */
+	uint8_t     notify;      /* NOTIFY= (enum of client.h); 0: not said */
+	const char *orcpt;       /* ORCPT= as given, in the part's allocation; "": not said */
 	uint8_t    *last;    /* packed Evidence of the last failure, owned; NULL: none */
 	uint32_t    last_len;
 };
@@ -106,7 +113,9 @@ struct part {
 	bool        eight_bit, counted;
 	bool        tried;          /* this attempt: some recipient was really tried */
 	bool        recorded;       /* a state record exists in the store */
-	const char *account, *mail_from;
+	bool        utf8, require_tls;
+	Holdfast__DsnRet ret;
+	const char *account, *mail_from, *envid;
 	uint32_t    n_rcpt, n_waiting;
 	struct rcpt rcpt[];
 };

@@ -21,11 +21,48 @@ static bool is_failure(const struct outcome *o)
 	return o->ending == END_BOUNCED || o->ending == END_EXPIRED;
 }
 
+/* What the sender is to be told of r; NULL: nothing. */
+static const char *action_of(const struct rcpt *r, const struct outcome *o)
+{
+	const char *action = NULL;
+
+	if (is_failure(o))
+		action = "failed";
+	else if (o->ending == END_DELIVERED && !o->dsn_passed)
+		action = "relayed";
+	else if ((o->ending == END_DEFERRED || o->ending == END_POSTPONED) && r->delay_due)
+		action = "delayed";
+	return action != NULL && dsn_wanted(r->notify, action) ? action : NULL;
+}
+
 static const char *status_of(const struct outcome *o)
 {
-	if (o->ending == END_EXPIRED)
-		return o->enhanced != NULL && o->enhanced[0] == '4' ? o->enhanced : "4.4.7";
-	return o->enhanced != NULL && o->enhanced[0] == '5' ? o->enhanced : "5.0.0";
+	const char *e = o->enhanced != NULL ? o->enhanced : "";
+
+	switch (o->ending) {
+	case END_DELIVERED:
+		return e[0] == '2' ? e : "2.0.0";
+	case END_BOUNCED:
+		return e[0] == '5' ? e : "5.0.0";
+	case END_EXPIRED:
+		return e[0] == '4' ? e : "4.4.7";
+	default:
+		return e[0] == '4' ? e : "4.0.0";
+	}
+}
+
+static const char *why_of(const struct outcome *o)
+{
+	switch (o->ending) {
+	case END_DELIVERED:
+		return "The message was passed on to a server that sends no report of its own.";
+	case END_BOUNCED:
+		return "The message was refused, and will not be sent again.";
+	case END_EXPIRED:
+		return "The message could not be delivered within the time allowed, and was given up.";
+	default:
+		return "The message could not be delivered yet.";
+	}
 }
 
 static void facts_add(struct facts *f, const struct rcpt *r, const struct outcome *o)
@@ -41,16 +78,15 @@ static void facts_add(struct facts *f, const struct rcpt *r, const struct outcom
 	e->host = pb_str(o->host != NULL ? o->host : "");
 	e->ip = pb_str(o->ip != NULL ? o->ip : "");
 	d->address = r->addr;
-	d->action = "failed";
+	d->action = action_of(r, o);
 	d->status = status_of(o);
+	d->orcpt = r->orcpt;
 	d->evidence = e;
 	if (o->stage == HOLDFAST__SMTP_STAGE__STAGE_NONE && r->last_len > 0) {
 		f->kept[f->n] = holdfast__evidence__unpack(NULL, r->last_len, r->last);
 		d->evidence = f->kept[f->n];
 	}
-	d->why = o->ending == END_EXPIRED
-	         ? "The message could not be delivered within the time allowed, and was given up."
-	         : "The message was refused, and will not be sent again.";
+	d->why = why_of(o);
 	f->n++;
 }
 
@@ -70,6 +106,8 @@ static struct blob *build(struct delivery *d, struct part *p, const struct facts
 	struct buf out = BUF_INIT;
 	char id_text[UUID_CHARS + 1], original[UUID_CHARS + 1];
 	bool have = queue_body(d->queue, p) == ERR_OK;
+	bool full = p->ret == HOLDFAST__DSN_RET__RET_FULL && !p->require_tls &&
+	            p->size <= d->conf->report_message_bytes;
 
 	uuid_text(id, id_text);
 	uuid_text((const struct uuid *)p->key, original);
@@ -78,7 +116,8 @@ static struct blob *build(struct delivery *d, struct part *p, const struct facts
 		.message_id = original, .to = p->mail_from, .now_ms = now,
 		.arrived_ms = p->received_ms, .rcpt = f->rcpt, .n_rcpt = f->n,
 		.original = have ? p->body->data : NULL,
-		.original_len = have ? p->body->len : 0 });
+		.original_len = have ? p->body->len : 0, .envid = p->envid, .utf8 = p->utf8,
+		.full = full, .retry_until_ms = p->taken_ms + d->conf->expire_ms });
 	return blob_take(&out);
 }
 
@@ -90,22 +129,36 @@ static bool has_eight_bit(const struct blob *b)
 	return false;
 }
 
-/* A part of our own like one that was handed over, with its event of acceptance. */
-static void put(struct delivery *d, struct kv_batch *b, const char *to, const struct uuid *id,
-                struct blob *body, uint64_t now)
+/* Only the local part of an address needs SMTPUTF8: see add_to() in proto/dsn.c. */
+static bool local_beyond_ascii(const char *addr)
+{
+	const char *at = strrchr(addr, '@');
+
+	for (const char *s = addr; *s != '\0' && s != at; s++)
+		if ((unsigned char)*s > 127)
+			return true;
+	return false;
+}
+
+/* A part of our own like one that was handed over, with its event of acceptance.  What the
+ * original asked of the way to go is asked for its report too (RFC 8689, 5). */
+static void put(struct delivery *d, struct kv_batch *b, const struct part *on,
+                const struct uuid *id, struct blob *body, uint64_t now)
 {
 	Holdfast__Envelope env = HOLDFAST__ENVELOPE__INIT;
 	Holdfast__Recipient rcpt = HOLDFAST__RECIPIENT__INIT, *list = &rcpt;
 	Holdfast__Event ev = HOLDFAST__EVENT__INIT;
 	struct part *p;
 
-	rcpt.address = pb_str(to);
+	rcpt.address = pb_str(on->mail_from);
 	env.message_id = pb_bytes(id->b, UUID_LEN);
 	env.rcpt = &list;
 	env.n_rcpt = 1;
 	env.received_ms = now;
 	env.size = body->len;
 	env.eight_bit = has_eight_bit(body);
+	env.utf8 = env.eight_bit && (on->utf8 || local_beyond_ascii(on->mail_from));
+	env.require_tls = on->require_tls;
 	env.counted = true;
 	env.version = 1;
 	p = part_new(&env);
@@ -119,6 +172,22 @@ static void put(struct delivery *d, struct kv_batch *b, const char *to, const st
 	queue_add(d->queue, p, body);
 }
 
+static void count(struct delivery *d, const struct facts *f)
+{
+	static const struct { const char *action; enum delivery_metric metric; } counters[] = {
+		{ "delayed", DM_REPORTS_DELAYED }, { "relayed", DM_REPORTS_RELAYED },
+	};
+
+	metric_add(d->stage->metrics, DM_REPORTS, 1);
+	for (size_t c = 0; c < ARRAY_LEN(counters); c++) {
+		size_t n = 0;
+
+		for (size_t i = 0; i < f->n; i++)
+			n += strcmp(f->rcpt[i].action, counters[c].action) == 0;
+		metric_add(d->stage->metrics, counters[c].metric, n > 0);
+	}
+}
+
 bool report_add(struct delivery *d, struct kv_batch *b, const struct job *j,
                 const struct outcome *o, uint64_t now, uint8_t key_out[PART_KEY])
 {
@@ -129,21 +198,21 @@ bool report_add(struct delivery *d, struct kv_batch *b, const struct job *j,
 	size_t n = 0;
 
 	for (unsigned i = 0; i < j->n; i++)
-		n += is_failure(&o[i]);
+		n += action_of(&p->rcpt[j->rcpt[i]], &o[i]) != NULL;
 	if (n == 0 || p->mail_from[0] == '\0')
 		return false;
 	f.rcpt = xcalloc(n, sizeof(*f.rcpt));
 	f.evidence = xcalloc(n, sizeof(*f.evidence));
 	f.kept = xcalloc(n, sizeof(*f.kept));
 	for (unsigned i = 0; i < j->n; i++)
-		if (is_failure(&o[i]))
+		if (action_of(&p->rcpt[j->rcpt[i]], &o[i]) != NULL)
 			facts_add(&f, &p->rcpt[j->rcpt[i]], &o[i]);
 	id = uuid_new(now);
 	body = build(d, p, &f, &id, now);
-	put(d, b, p->mail_from, &id, body, now);
+	put(d, b, p, &id, body, now);
 	part_key(key_out, id.b, 0);
 	log_info("report", LOGID(&id), LOGS("to", p->mail_from), LOGU("recipients", n));
-	metric_add(d->stage->metrics, DM_REPORTS, 1);
+	count(d, &f);
 	blob_unref(&body);
 	facts_free(&f);
 	return true;

@@ -123,6 +123,11 @@ static void session_over(struct session *s)
 
 /* ---- mails */
 
+static bool ends_in_crlf(const struct blob *b)
+{
+	return b->len == 0 || (b->len >= 2 && memcmp(b->data + b->len - 2, "\r\n", 2) == 0);
+}
+
 static void mail_start(struct session *s, struct job *j)
 {
 	struct session_mail *m = &s->mail[(s->head + s->n) % CLIENT_MAILS];
@@ -132,14 +137,18 @@ static void mail_start(struct session *s, struct job *j)
 		m->rcpt = xrealloc(m->rcpt, j->n * sizeof(*m->rcpt));
 		m->cap = j->n;
 	}
-	for (unsigned i = 0; i < j->n; i++)
-		m->rcpt[i] = p->rcpt[j->rcpt[i]].addr;
+	for (unsigned i = 0; i < j->n; i++) {
+		const struct rcpt *r = &p->rcpt[j->rcpt[i]];
+
+		m->rcpt[i] = (struct client_rcpt){ r->addr, r->notify, r->orcpt };
+	}
 	m->job = j;
 	s->n++;
 	s->mails++;
 	client_start(s->client, &(struct client_mail){
 		.mail_from = p->mail_from, .rcpt = m->rcpt, .n_rcpt = j->n,
-		.size = p->body->len, .eight_bit = p->eight_bit });
+		.size = p->body->len, .eight_bit = p->eight_bit, .utf8 = p->utf8,
+		.ends_in_crlf = ends_in_crlf(p->body), .ret = p->ret, .envid = p->envid });
 }
 
 static bool start_mails(struct session *s)
@@ -173,7 +182,7 @@ static void send_body(struct session *s)
 	size_t n = body->len;
 
 	flush(s);
-	if (!smtp_data_needs_stuffing(p, n)) {
+	if (client_body_is_raw(s->client) || !smtp_data_needs_stuffing(p, n)) {
 		stream_write_blob(s->stream, body, 0, n);
 	} else {
 		struct buf out = BUF_INIT;
@@ -183,7 +192,7 @@ static void send_body(struct session *s)
 		stream_write(s->stream, out.data, out.len);
 		buf_free(&out);
 	}
-	client_body_sent(s->client, n == 0 || (n >= 2 && memcmp(p + n - 2, "\r\n", 2) == 0));
+	client_body_sent(s->client);
 }
 
 /* A connection that had served already was given up by the server before it took anything
@@ -212,7 +221,8 @@ static void mail_done(struct session *s)
 		o[i] = (struct outcome){
 			.stage = r[i].stage, .code = r[i].code, .enhanced = r[i].enhanced,
 			.text = client_text(s->client, &r[i]), .text_len = r[i].text_len,
-			.host = s->host, .ip = s->ip, .own_mx = !s->dest->routed };
+			.host = s->host, .ip = s->ip, .own_mx = !s->dest->routed,
+			.dsn_passed = client_offers(s->client, CLX_DSN) };
 	if (client_unsure(s->client))
 		metric_add(s->pool->d->stage->metrics, DM_DUPLICATES, j->n);
 	m->job = NULL;
@@ -414,7 +424,8 @@ static void session_connect(struct session *s)
 	name_peer(s, a);
 	s->plain |= s->dest->no_tls || d->tls == NULL;
 	s->client = client_new(&(struct client_conf){
-		.hostname = d->stage->worker->common->hostname, .starttls = !s->plain });
+		.hostname = d->stage->worker->common->hostname, .starttls = !s->plain,
+		.chunking = d->conf->chunking });
 	s->tls_failed = s->waits_set = false;
 	if (stream_connect(d->stage->worker->loop, (const struct sockaddr *)&a->sa, NULL,
 	                   &session_events, s, &s->stream) == ERR_OK) {

@@ -24,7 +24,7 @@ enum session_state {
 /* A mail under way: the job and what the engine borrows for it. */
 struct session_mail {
 	struct job  *job;
-	const char **rcpt;
+	struct client_rcpt *rcpt;
 	unsigned     cap;
 };
 

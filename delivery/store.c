@@ -2,7 +2,8 @@
  *
  * meta   id(16) part(4) 'e' -> version(1) taken_ms(8) Envelope
  *        id(16) part(4) 's' -> version(1) attempts(4) due_ms(8) n(4),
- *                              n times: ended(1) len(4) Evidence(len)
+ *                              n times: flags(1) len(4) Evidence(len)
+ *                              (version 1: the one flag is that it ended)
  * body   id(16) part(4)     -> message
  * due    due_ms(8) id(16) part(4) -> domain of the first recipient that waits
  * taken  id(16) part(4)     -> ended_ms(8)
@@ -13,6 +14,9 @@
 #include "lib/log.h"
 
 #define RECORD_VERSION 1
+#define STATE_VERSION 2
+
+enum { FLAG_ENDED = 1, FLAG_DELAY_TOLD = 2 };
 #define META_KEY (PART_KEY + 1)
 
 const struct kv_cf store_cfs[] = {
@@ -105,12 +109,13 @@ void store_put_state(struct kv_batch *b, struct part *p)
 	struct buf val = BUF_INIT;
 	uint8_t key[META_KEY];
 
-	buf_addc(&val, RECORD_VERSION);
+	buf_addc(&val, STATE_VERSION);
 	buf_add_u32(&val, p->attempts);
 	buf_add_u64(&val, p->due_ms);
 	buf_add_u32(&val, p->n_rcpt);
 	for (uint32_t i = 0; i < p->n_rcpt; i++) {
-		buf_addc(&val, p->rcpt[i].ended);
+		buf_addc(&val, (char)((p->rcpt[i].ended ? FLAG_ENDED : 0) |
+		                      (p->rcpt[i].delay_told ? FLAG_DELAY_TOLD : 0)));
 		buf_add_u32(&val, p->rcpt[i].last_len);
 		buf_add(&val, p->rcpt[i].last, p->rcpt[i].last_len);
 	}
@@ -175,7 +180,7 @@ static enum err parse_state(const uint8_t *v, size_t n, struct part *p)
 {
 	const uint8_t *end = v + n;
 
-	if (n < 17 || v[0] != RECORD_VERSION || get_be(v + 13, 4) != p->n_rcpt)
+	if (n < 17 || v[0] == 0 || v[0] > STATE_VERSION || get_be(v + 13, 4) != p->n_rcpt)
 		return ERR_CORRUPT;
 	p->attempts = (uint32_t)get_be(v + 1, 4);
 	p->due_ms = get_be(v + 5, 8);
@@ -187,7 +192,8 @@ static enum err parse_state(const uint8_t *v, size_t n, struct part *p)
 		if (end - v < 5 || (size_t)(end - v - 5) < get_be(v + 1, 4))
 			return ERR_CORRUPT;
 		len = get_be(v + 1, 4);
-		r->ended = v[0] != 0;
+		r->ended = (v[0] & FLAG_ENDED) != 0;
+		r->delay_told = (v[0] & FLAG_DELAY_TOLD) != 0;
 		p->n_waiting -= r->ended;
 		rcpt_remember(r, v + 5, len);
 		v += 5 + len;

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 #include "proto/smtp_addr.h"
 
@@ -145,20 +146,70 @@ static void add_date(struct buf *out, const char *name, uint64_t ms)
 
 /* ---- facts */
 
-static bool is_delay(const struct dsn_facts *f)
+/* What the report says as a whole. */
+enum kind { KIND_FAILED, KIND_DELAYED, KIND_RELAYED, KIND_MIXED };
+
+static const struct { const char *action, *subject, *text; } kinds[] = {
+	[KIND_FAILED] = { "failed", "Undelivered mail: returned to sender",
+	                  " could not be delivered to the recipients below.\r\n" },
+	[KIND_DELAYED] = { "delayed", "Delayed mail: still being tried",
+	                   " could not be delivered yet to the recipients below.\r\n"
+	                   "It is kept and tried again: you need not send it again.\r\n" },
+	[KIND_RELAYED] = { "relayed", "Relayed mail: no further reports will come",
+	                   " was passed on for the recipients below.\r\n" },
+	[KIND_MIXED] = { "", "Mail delivery report",
+	                 " fared as told below.\r\n" },
+};
+
+static enum kind kind_of(const struct dsn_facts *f)
+{
+	for (enum kind k = KIND_FAILED; k < KIND_MIXED; k++) {
+		size_t n = 0;
+
+		while (n < f->n_rcpt && strcmp(f->rcpt[n].action, kinds[k].action) == 0)
+			n++;
+		if (n == f->n_rcpt)
+			return k;
+	}
+	return KIND_MIXED;
+}
+
+bool dsn_wanted(unsigned notify, const char *action)
+{
+	enum { NEVER = 1, SUCCESS = 2, FAILURE = 4, DELAY = 8 };
+	static const unsigned bits[] = {
+		[KIND_FAILED] = FAILURE, [KIND_DELAYED] = DELAY, [KIND_RELAYED] = SUCCESS,
+	};
+
+	if (notify == 0)
+		notify = FAILURE;
+	if (notify & NEVER)
+		return false;
+	for (enum kind k = KIND_FAILED; k < KIND_MIXED; k++)
+		if (strcmp(action, kinds[k].action) == 0)
+			return (notify & bits[k]) != 0;
+	return false;
+}
+
+static bool any_failed(const struct dsn_facts *f)
 {
 	for (size_t i = 0; i < f->n_rcpt; i++)
-		if (strcmp(f->rcpt[i].action, "delayed") != 0)
-			return false;
-	return f->n_rcpt > 0;
+		if (strcmp(f->rcpt[i].action, kinds[KIND_FAILED].action) == 0)
+			return true;
+	return false;
+}
+
+static bool text_is_ascii(const char *s)
+{
+	return s == NULL || is_ascii(s, strlen(s));
 }
 
 static bool is_global(const struct dsn_facts *f)
 {
 	for (size_t i = 0; i < f->n_rcpt; i++)
-		if (!is_ascii(f->rcpt[i].address, strlen(f->rcpt[i].address)))
+		if (!text_is_ascii(f->rcpt[i].address) || !text_is_ascii(f->rcpt[i].orcpt))
 			return true;
-	return !is_ascii(f->to, strlen(f->to));
+	return f->utf8 || !text_is_ascii(f->to);
 }
 
 static bool said_something(const struct dsn_rcpt *r)
@@ -178,14 +229,30 @@ static void add_reply(struct buf *out, const Holdfast__Evidence *e, bool utf8)
 
 /* ---- the message's own header, and its three parts */
 
+/* Where only the domain is beyond ASCII its A-label is used: the report can then go through
+ * servers that know nothing of SMTPUTF8. */
+static void add_to(struct buf *out, const char *to)
+{
+	const char *at = strrchr(to, '@');
+	struct buf domain = BUF_INIT;
+
+	if (at != NULL && !text_is_ascii(at) && is_ascii(to, (size_t)(at - to)) &&
+	    smtp_domain_key(at + 1, strlen(at + 1), &domain) == ERR_OK) {
+		clean(out, to, (size_t)(at - to) + 1, false);
+		clean(out, domain.data, domain.len, false);
+	} else {
+		clean_text(out, to, true);
+	}
+	buf_free(&domain);
+}
+
 static void add_head(struct buf *out, const struct dsn_facts *f, const char *boundary)
 {
 	buf_adds(out, "From: Mail Delivery System <MAILER-DAEMON@");
 	clean_text(out, f->hostname, false);
 	buf_adds(out, ">\r\nTo: <");
-	clean_text(out, f->to, true);
-	buf_addf(out, ">\r\nSubject: %s\r\n", is_delay(f) ? "Delayed mail: still being tried"
-	                                                  : "Undelivered mail: returned to sender");
+	add_to(out, f->to);
+	buf_addf(out, ">\r\nSubject: %s\r\n", kinds[kind_of(f)].subject);
 	add_date(out, "Date", f->now_ms);
 	buf_adds(out, "Message-ID: <");
 	clean_text(out, f->report_id, false);
@@ -234,13 +301,65 @@ static void add_person_part(struct buf *out, const struct dsn_facts *f)
 	clean_text(out, f->hostname, true);
 	buf_adds(out, ".\r\n\r\nYour message (");
 	clean_text(out, f->message_id, true);
-	buf_adds(out, is_delay(f)
-	         ? ") could not be delivered yet to the recipients below.\r\n"
-	           "It is kept and tried again: you need not send it again.\r\n"
-	         : ") could not be delivered to the recipients below.\r\n");
-	buf_adds(out, "Its headers are enclosed.\r\n");
+	buf_addf(out, ")%s", kinds[kind_of(f)].text);
+	buf_adds(out, f->full && any_failed(f) ? "It is enclosed.\r\n"
+	                                       : "Its headers are enclosed.\r\n");
 	for (size_t i = 0; i < f->n_rcpt; i++)
 		add_person_rcpt(out, &f->rcpt[i]);
+}
+
+static int hex_digit(char c)
+{
+	return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* xtext (RFC 3461, 4) as the text that it stands for; what is no xtext is left as it is. */
+static void decode_xtext(struct buf *out, const char *s)
+{
+	for (; *s != '\0'; s++) {
+		int hi = *s == '+' ? hex_digit(s[1]) : -1;
+		int lo = hi >= 0 ? hex_digit(s[2]) : -1;
+
+		buf_addc(out, lo >= 0 ? (char)(hi * 16 + lo) : *s);
+		s += lo >= 0 ? 2 : 0;
+	}
+}
+
+static bool is_type(const char *s, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (s[i] <= ' ' || s[i] > '~' || strchr("()<>@,:;\\\"/[]?=", s[i]) != NULL)
+			return false;
+	return len > 0 && len <= 40;
+}
+
+/* ORCPT= is "type;xtext"; of the type utf-8 the value is no xtext and goes as it is (RFC 6533, 3). */
+static void add_original_recipient(struct buf *out, const char *orcpt)
+{
+	size_t len = strcspn(orcpt, ";");
+	struct buf v = BUF_INIT;
+	char type[41];
+
+	if (orcpt[len] == '\0' || !is_type(orcpt, len))
+		return;
+	snprintf(type, sizeof(type), "%.*s", (int)len, orcpt);
+	if (strcasecmp(type, "utf-8") == 0) {
+		buf_adds(&v, orcpt + len + 1);
+		add_typed(out, "Original-Recipient", "utf-8", v.data, v.len);
+	} else {
+		decode_xtext(&v, orcpt + len + 1);
+		add_typed(out, "Original-Recipient", type, v.data, v.len);
+	}
+	buf_free(&v);
+}
+
+static void add_envelope_id(struct buf *out, const char *envid)
+{
+	struct buf v = BUF_INIT;
+
+	decode_xtext(&v, envid);
+	add_typed(out, "Original-Envelope-Id", NULL, v.data, v.len);
+	buf_free(&v);
 }
 
 static void add_rcpt_fields(struct buf *out, const struct dsn_rcpt *r, const struct dsn_facts *f)
@@ -250,6 +369,8 @@ static void add_rcpt_fields(struct buf *out, const struct dsn_rcpt *r, const str
 	struct buf v = BUF_INIT;
 
 	buf_adds(out, "\r\n");
+	if (r->orcpt != NULL)
+		add_original_recipient(out, r->orcpt);
 	add_typed(out, "Final-Recipient", is_ascii(r->address, len) ? "rfc822" : "utf-8",
 	          r->address, len);
 	add_typed(out, "Action", NULL, r->action, strlen(r->action));
@@ -265,11 +386,15 @@ static void add_rcpt_fields(struct buf *out, const struct dsn_rcpt *r, const str
 	}
 	add_field(out, "Diagnostic-Code", &v);
 	add_date(out, "Last-Attempt-Date", f->now_ms);
+	if (f->retry_until_ms > 0 && strcmp(r->action, kinds[KIND_DELAYED].action) == 0)
+		add_date(out, "Will-Retry-Until", f->retry_until_ms);
 	buf_free(&v);
 }
 
 static void add_status_part(struct buf *out, const struct dsn_facts *f)
 {
+	if (f->envid != NULL && f->envid[0] != '\0')
+		add_envelope_id(out, f->envid);
 	add_typed(out, "Reporting-MTA", "dns", f->hostname, strlen(f->hostname));
 	add_typed(out, "X-Holdfast-Message", NULL, f->message_id, strlen(f->message_id));
 	add_date(out, "Arrival-Date", f->arrived_ms);
@@ -319,25 +444,47 @@ static void add_original_part(struct buf *out, const char *p, size_t len)
 		buf_adds(out, "\r\n");
 }
 
+/* The part that encloses the original: its type, and in *what its description. */
+static const char *original_type(const struct dsn_facts *f, const struct buf *original,
+                                 const char **what)
+{
+	bool global = is_global(f);
+
+	*what = "Headers of the message";
+	if (!f->full || !any_failed(f))
+		return global ? "message/global-headers" : "text/rfc822-headers";
+	*what = "Undelivered message";
+	return global && !is_ascii(original->data, original->len) ? "message/global"
+	                                                          : "message/rfc822";
+}
+
+static void add_original(struct buf *out, const struct dsn_facts *f)
+{
+	size_t len = f->original_len;
+
+	if (len > 0 && !(f->full && any_failed(f)))
+		len = header_length(f->original, len);
+	if (len > 0)
+		add_original_part(out, f->original, len);
+}
+
 void dsn_build(struct buf *out, const struct dsn_facts *f)
 {
 	struct buf person = BUF_INIT, status = BUF_INIT, original = BUF_INIT;
-	bool global = is_global(f);
+	const char *type, *what;
 	char boundary[80];
 
 	/* The report's own id is in no original, so its boundary is in none either. */
 	snprintf(boundary, sizeof(boundary), "=_holdfast_%.40s", f->report_id);
 	add_person_part(&person, f);
 	add_status_part(&status, f);
-	if (f->original_len > 0)
-		add_original_part(&original, f->original,
-		                  header_length(f->original, f->original_len));
+	add_original(&original, f);
+	type = original_type(f, &original, &what);
 	add_head(out, f, boundary);
 	add_part(out, boundary, "Notification", "text/plain; charset=utf-8", &person);
-	add_part(out, boundary, "Delivery report",
-	         global ? "message/global-delivery-status" : "message/delivery-status", &status);
-	add_part(out, boundary, "Headers of the undelivered message",
-	         global ? "message/global-headers" : "text/rfc822-headers", &original);
+	add_part(out, boundary, "Delivery report", is_global(f)
+	         ? "message/global-delivery-status" : "message/delivery-status", &status);
+	add_part(out, boundary, what, type, &original);
 	buf_addf(out, "\r\n--%s--\r\n", boundary);
 	buf_free(&original);
 	buf_free(&status);

@@ -73,6 +73,8 @@ static inline struct delivery_conf rig_conf(void)
 
 	return (struct delivery_conf){
 		.resolver = empty, .smtp_port = 25, .allow_private = true,
+		.tls_ca = empty, .dnssec_anchor = empty, .report_message_bytes = 65536,
+		.delay_notice_ms = 3600000,
 		.active_messages = 1000, .active_bytes = 1 << 24, .destination_active = 1000,
 		.destination_connections = 4, .total_connections = 16,
 		.connection_messages = 100, .connection_idle_ms = 1000,
@@ -125,7 +127,7 @@ static inline int rig_setup(void **state)
 
 	for (unsigned i = 0; i <= DM_DELAY; i++)
 		rig_metrics[i] = (struct metric_def){ "m", METRIC_GAUGE, "m", NULL, NULL };
-	for (unsigned i = 0; i <= DM_READ_BACK + 1; i++)
+	for (unsigned i = 0; i <= DM_REQUIRETLS_PASSED_OVER; i++)
 		rig_metrics[i].kind = METRIC_COUNTER;
 	rig_metrics[DM_DELAY].kind = METRIC_HISTOGRAM;
 	rig_metrics[DM_OUTCOMES].label = "class";

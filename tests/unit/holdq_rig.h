@@ -31,6 +31,7 @@ static const struct metric_def rig_metrics[HM_CORRUPT + 2] = {
 };
 
 struct rig {
+	unsigned notify; /* NOTIFY= of what is handed in; with it goes all that DSN knows */
 	uv_loop_t loop;
 	char dir[64];
 	struct common_conf common;
@@ -157,8 +158,13 @@ static inline uint64_t rig_handoff(struct rig *r, unsigned n, const char *accoun
 		holdfast__recipient__init(&rc[e.n_rcpt]);
 		rc[e.n_rcpt].index = (uint32_t)e.n_rcpt;
 		rc[e.n_rcpt].address = pb_str(rcpts[e.n_rcpt]);
+		rc[e.n_rcpt].notify = r->notify;
+		rc[e.n_rcpt].orcpt = pb_str(r->notify != 0 ? "rfc822;o@z.test" : "");
 		ptr[e.n_rcpt] = &rc[e.n_rcpt];
 	}
+	e.envid = pb_str(r->notify != 0 ? "QQ1" : "");
+	e.ret = r->notify != 0 ? HOLDFAST__DSN_RET__RET_FULL : HOLDFAST__DSN_RET__RET_NONE;
+	e.utf8 = e.require_tls = r->notify != 0;
 	e.message_id = pb_bytes(id.b, UUID_LEN);
 	e.account = pb_str(account);
 	e.mail_from = pb_str("boss@shop.test");

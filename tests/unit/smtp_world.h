@@ -2,7 +2,7 @@
  *
  * Answers by the local part of a recipient: hard 550 5.1.1, soft 451 4.2.1, later 250 and then
  * 451 after the data, drop closes at RCPT, dropdata closes at the end of the data;
- * all else is taken.  It offers PIPELINING, and keeps what it was given.
+ * all else is taken.  It offers PIPELINING and what `offers` adds, and keeps what it was given.
  */
 #ifndef TESTS_UNIT_SMTP_WORLD_H
 #define TESTS_UNIT_SMTP_WORLD_H
@@ -20,6 +20,9 @@ struct world {
 	unsigned limit;        /* mails on a connection, then 421; 0: none */
 	struct buf rcpts;      /* of all mails taken: "a@x.test b@y.test " */
 	struct buf last;       /* the last message as it came, with its dots */
+	struct buf said;       /* MAIL and RCPT lines */
+	const char *offers;    /* further lines of EHLO, "250-DSN\r\n"; NULL: none */
+	unsigned bdats;        /* messages that came by BDAT */
 };
 
 struct world_conn {
@@ -28,6 +31,7 @@ struct world_conn {
 	struct buf in, out, rcpts, data;
 	bool in_data, closing, later, dropdata;
 	unsigned mails, accepted;
+	size_t chunk;          /* bytes of a BDAT that are still to come */
 };
 
 struct world_write {
@@ -102,8 +106,11 @@ static void world_rcpt(struct world_conn *c, const char *addr, size_t len)
 
 static void world_command(struct world_conn *c, const char *line)
 {
+	if (world_starts(line, "MAIL") || world_starts(line, "RCPT"))
+		buf_addf(&c->w->said, "%s\n", line);
 	if (world_starts(line, "EHLO")) {
-		buf_adds(&c->out, "250-world.test\r\n250-PIPELINING\r\n250 8BITMIME\r\n");
+		buf_addf(&c->out, "250-world.test\r\n%s250-PIPELINING\r\n250 8BITMIME\r\n",
+		         c->w->offers != NULL ? c->w->offers : "");
 	} else if (world_starts(line, "MAIL") && c->w->limit > 0 && c->mails >= c->w->limit) {
 		buf_adds(&c->out, "421 4.3.2 enough for one connection\r\n");
 		world_flush(c);
@@ -115,6 +122,9 @@ static void world_command(struct world_conn *c, const char *line)
 		buf_adds(&c->out, "250 ok\r\n");
 	} else if (world_starts(line, "RCPT TO:<")) {
 		world_rcpt(c, line + 9, strcspn(line + 9, ">"));
+	} else if (world_starts(line, "BDAT ")) {
+		c->chunk = strtoul(line + 5, NULL, 10);
+		buf_reset(&c->data);
 	} else if (world_starts(line, "DATA")) {
 		c->in_data = c->accepted > 0;
 		buf_reset(&c->data);
@@ -150,11 +160,27 @@ static void world_message(struct world_conn *c)
 	buf_adds(&c->out, "250 2.0.0 taken\r\n");
 }
 
+/* Bytes of a BDAT; it is always the last one. */
+static void world_chunk(struct world_conn *c)
+{
+	size_t n = c->in.len < c->chunk ? c->in.len : c->chunk;
+
+	buf_add(&c->data, c->in.data, n);
+	buf_consume(&c->in, n);
+	c->chunk -= n;
+	if (c->chunk > 0)
+		return;
+	c->w->bdats++;
+	world_message(c);
+}
+
 static void world_lines(struct world_conn *c)
 {
 	char *end;
 
-	while (!c->closing && (end = strstr(buf_str(&c->in), "\r\n")) != NULL) {
+	if (c->chunk > 0)
+		world_chunk(c);
+	while (!c->closing && c->chunk == 0 && (end = strstr(buf_str(&c->in), "\r\n")) != NULL) {
 		size_t len = (size_t)(end - c->in.data);
 
 		*end = '\0';
@@ -167,6 +193,8 @@ static void world_lines(struct world_conn *c)
 			buf_adds(&c->data, "\r\n");
 		}
 		buf_consume(&c->in, len + 2);
+		if (c->chunk > 0)
+			world_chunk(c);
 	}
 }
 
@@ -232,6 +260,7 @@ static inline void world_shut(struct world *w)
 	uv_close((uv_handle_t *)&w->listener, NULL);
 	buf_free(&w->rcpts);
 	buf_free(&w->last);
+	buf_free(&w->said);
 }
 
 #endif

@@ -13,6 +13,8 @@
 #include "lib/err.h"
 
 #define E_PIPE "250-mx\r\n250-PIPELINING\r\n250 SIZE 1000\r\n"
+#define E_CHUNK "250-mx\r\n250-PIPELINING\r\n250 CHUNKING\r\n"
+#define BMAIL "C MAIL FROM:<a@x.test>\nC RCPT TO:<b@y.test>\n"
 #define E_PLAIN "250 mx\r\n"
 #define HI "C EHLO us.test\nREADY\n"
 #define MAIL1 "C MAIL FROM:<a@x.test> SIZE=10\nC RCPT TO:<b@y.test>\nC DATA\n"
@@ -23,8 +25,12 @@ struct row {
 	const char *server[12];  /* "!" is a lost connection */
 	unsigned    n_rcpt, mails;
 	uint64_t    size;
-	bool        tls, whole_only, eight_bit;
+	bool        tls, whole_only, eight_bit, utf8, require_tls, chunking, half_line;
 	const char *from;        /* NULL: a@x.test */
+	const char *to;          /* the first recipient; NULL: b@y.test */
+	unsigned    notify;
+	const char *orcpt, *envid;
+	Holdfast__DsnRet ret;
 	const char *want;
 };
 
@@ -185,6 +191,89 @@ static const struct row rows[] = {
 	  .server = { "220 hi\r\n", E_PIPE }, .n_rcpt = 1, .mails = 1,
 	  .from = "\xc3\xa4@x.test",
 	  .want = HI "DONE 550/6\nC QUIT\n" },
+	{ .name = "SMTPUTF8 of the message where it is not offered",
+	  .server = { "220 hi\r\n", E_PIPE }, .n_rcpt = 1, .mails = 1, .utf8 = true,
+	  .want = HI "DONE 550/6\nC QUIT\n" },
+	{ .name = "SMTPUTF8 of the message is said",
+	  .server = { "220 hi\r\n", "250-mx\r\n250 SMTPUTF8\r\n" }, .n_rcpt = 1, .mails = 1,
+	  .utf8 = true, .want = HI "C MAIL FROM:<a@x.test> SMTPUTF8\n" },
+	{ .name = "only the domain is beyond ASCII: its A-label goes where SMTPUTF8 is not offered",
+	  .server = { "220 hi\r\n", E_PLAIN, "250 ok\r\n" }, .n_rcpt = 1, .mails = 1,
+	  .from = "a@b\xc3\xbc" "cher.test", .to = "b@B\xc3\x9c" "cher.test",
+	  .want = HI "C MAIL FROM:<a@xn--bcher-kva.test>\nC RCPT TO:<b@xn--bcher-kva.test>\n" },
+	{ .name = "only the domain is beyond ASCII: as it is where SMTPUTF8 is offered",
+	  .server = { "220 hi\r\n", "250-mx\r\n250 SMTPUTF8\r\n", "250 ok\r\n" },
+	  .n_rcpt = 1, .mails = 1, .to = "b@b\xc3\xbc" "cher.test",
+	  .want = HI "C MAIL FROM:<a@x.test> SMTPUTF8\nC RCPT TO:<b@b\xc3\xbc" "cher.test>\n" },
+	{ .name = "a domain that has no A-label fails without SMTPUTF8",
+	  .server = { "220 hi\r\n", E_PIPE }, .n_rcpt = 1, .mails = 1,
+	  .to = "b@\xe2\x80\xae.test", .want = HI "DONE 550/6\nC QUIT\n" },
+	{ .name = "DSN parameters where DSN is offered",
+	  .server = { "220 hi\r\n", "250-mx\r\n250 DSN\r\n", "250 ok\r\n", "250 ok\r\n" },
+	  .n_rcpt = 2, .mails = 1, .ret = HOLDFAST__DSN_RET__RET_FULL, .envid = "QQ+2B1",
+	  .notify = CLIENT_SUCCESS | CLIENT_FAILURE, .orcpt = "rfc822;o+2Bb@z.test",
+	  .want = HI "C MAIL FROM:<a@x.test> RET=FULL ENVID=QQ+2B1\n"
+	          "C RCPT TO:<b@y.test> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;o+2Bb@z.test\n"
+	          "C RCPT TO:<c@y.test>\n" },
+	{ .name = "DSN parameters are kept back where it is not",
+	  .server = { "220 hi\r\n", E_PLAIN, "250 ok\r\n" }, .n_rcpt = 1, .mails = 1,
+	  .ret = HOLDFAST__DSN_RET__RET_HDRS, .envid = "x", .notify = CLIENT_NEVER,
+	  .orcpt = "rfc822;o@z.test",
+	  .want = HI "C MAIL FROM:<a@x.test>\nC RCPT TO:<b@y.test>\n" },
+	{ .name = "NOTIFY without ORCPT gets one made of the address",
+	  .server = { "220 hi\r\n", "250-mx\r\n250 DSN\r\n", "250 ok\r\n" },
+	  .n_rcpt = 1, .mails = 1, .to = "b+c=d@y.test", .notify = CLIENT_NEVER,
+	  .want = HI "C MAIL FROM:<a@x.test>\n"
+	          "C RCPT TO:<b+c=d@y.test> NOTIFY=NEVER ORCPT=rfc822;b+2Bc+3Dd@y.test\n" },
+	{ .name = "ORCPT made of an address beyond ASCII is ASCII",
+	  .server = { "220 hi\r\n", "250-mx\r\n250-SMTPUTF8\r\n250 DSN\r\n", "250 ok\r\n" },
+	  .n_rcpt = 1, .mails = 1, .to = "\xc3\xbc+1@y.test", .notify = CLIENT_DELAY,
+	  .want = HI "C MAIL FROM:<a@x.test> SMTPUTF8\nC RCPT TO:<\xc3\xbc+1@y.test> NOTIFY=DELAY"
+	          " ORCPT=utf-8;\\x{FC}\\x{2B}1@y.test\n" },
+	{ .name = "ORCPT without NOTIFY is passed on",
+	  .server = { "220 hi\r\n", "250-mx\r\n250 DSN\r\n", "250 ok\r\n" },
+	  .n_rcpt = 1, .mails = 1, .orcpt = "utf-8;\xc3\xbc@z.test",
+	  .want = HI "C MAIL FROM:<a@x.test>\nC RCPT TO:<b@y.test> ORCPT=utf-8;\\x{FC}@z.test\n" },
+	{ .name = "REQUIRETLS is said where it is offered",
+	  .server = { "220 hi\r\n", "250-mx\r\n250 REQUIRETLS\r\n" }, .n_rcpt = 1, .mails = 1,
+	  .require_tls = true, .want = HI "C MAIL FROM:<a@x.test> REQUIRETLS\n" },
+	{ .name = "BDAT waits for the replies to the whole envelope",
+	  .server = { "220 hi\r\n", E_CHUNK, "250 ok\r\n250 ok\r\n", "250 ok\r\n", "250 ok\r\n" },
+	  .n_rcpt = 2, .mails = 1, .chunking = true,
+	  .want = HI BMAIL "C RCPT TO:<c@y.test>\nC BDAT 10 LAST\nRAW\nDONE 250/9 250/9\nC QUIT\n" },
+	{ .name = "BDAT of a body whose last line is open counts the line end that is added",
+	  .server = { "220 hi\r\n", E_CHUNK, "250 ok\r\n250 ok\r\n" }, .half_line = true,
+	  .n_rcpt = 1, .mails = 1, .chunking = true, .want = HI BMAIL "C BDAT 12 LAST\nRAW\n" },
+	{ .name = "BDAT without PIPELINING",
+	  .server = { "220 hi\r\n", "250-mx\r\n250 CHUNKING\r\n", "250 ok\r\n", "250 ok\r\n",
+	              "250 ok\r\n" }, .n_rcpt = 1, .mails = 1, .chunking = true,
+	  .want = HI "C MAIL FROM:<a@x.test>\nC RCPT TO:<b@y.test>\nC BDAT 10 LAST\nRAW\n"
+	          "DONE 250/9\nC QUIT\n" },
+	{ .name = "no BDAT where nobody wants the message, and RSET leads the next",
+	  .server = { "220 hi\r\n", E_CHUNK, "250 ok\r\n550 5.1.1 no\r\n" },
+	  .n_rcpt = 1, .mails = 2, .chunking = true,
+	  .want = HI BMAIL "DONE 550/7\nC RSET\n" BMAIL },
+	{ .name = "no BDAT where MAIL was refused, whatever RCPT says",
+	  .server = { "220 hi\r\n", E_CHUNK, "550 no\r\n250 ok\r\n" },
+	  .n_rcpt = 1, .mails = 2, .chunking = true,
+	  .want = HI BMAIL "DONE 550/6\nC RSET\n" BMAIL },
+	{ .name = "the mail behind a BDAT begins with RSET",
+	  .server = { "220 hi\r\n", E_CHUNK, "250 ok\r\n250 ok\r\n",
+	              "554 5.6.0 bad\r\n250 ok\r\n250 ok\r\n250 ok\r\n", "250 two\r\n" },
+	  .n_rcpt = 1, .mails = 2, .chunking = true,
+	  .want = HI BMAIL "C BDAT 10 LAST\nRAW\nC RSET\n" BMAIL "DONE 554/9\n"
+	          "C BDAT 10 LAST\nRAW\nDONE 250/9\nC QUIT\n" },
+	{ .name = "354 to BDAT is nonsense",
+	  .server = { "220 hi\r\n", E_CHUNK, "250 ok\r\n250 ok\r\n", "354 go\r\n" },
+	  .n_rcpt = 1, .mails = 1, .chunking = true,
+	  .want = HI BMAIL "C BDAT 10 LAST\nRAW\nDONE 0/9 unsure\nCLOSE 0/9 nonsense\n" },
+	{ .name = "lost behind a BDAT: it may have arrived",
+	  .server = { "220 hi\r\n", E_CHUNK, "250 ok\r\n250 ok\r\n", "!" },
+	  .n_rcpt = 1, .mails = 1, .chunking = true,
+	  .want = HI BMAIL "C BDAT 10 LAST\nRAW\nDONE 0/9 unsure\nCLOSE 0/9\n" },
+	{ .name = "CHUNKING is not used where it is not wanted",
+	  .server = { "220 hi\r\n", E_CHUNK }, .n_rcpt = 1, .mails = 1,
+	  .want = HI BMAIL "C DATA\n" },
 	{ .name = "null sender",
 	  .server = { "220 hi\r\n", E_PLAIN }, .n_rcpt = 1, .mails = 1, .from = "",
 	  .want = HI "C MAIL FROM:<>\n" },
@@ -199,12 +288,11 @@ static const struct row rows[] = {
 struct play {
 	const struct row *row;
 	struct client *c;
+	struct client_rcpt rcpt[2];
 	struct buf said;
 	unsigned started;
 	bool closed;
 };
-
-static const char *const rcpts[] = { "b@y.test", "c@y.test" };
 
 static void say_commands(struct play *p)
 {
@@ -225,9 +313,11 @@ static void start_some(struct play *p)
 	while (client_can_start(p->c) && p->started < r->mails) {
 		p->started++;
 		client_start(p->c, &(struct client_mail){
-			.mail_from = r->from != NULL ? r->from : "a@x.test", .rcpt = rcpts,
+			.mail_from = r->from != NULL ? r->from : "a@x.test", .rcpt = p->rcpt,
 			.n_rcpt = r->n_rcpt, .size = r->size != 0 ? r->size : 10,
-			.eight_bit = r->eight_bit });
+			.eight_bit = r->eight_bit, .utf8 = r->utf8, .ret = r->ret,
+			.require_tls = r->require_tls, .ends_in_crlf = !r->half_line,
+			.envid = r->envid });
 	}
 }
 
@@ -270,8 +360,8 @@ static void drive(struct play *p)
 			buf_adds(&p->said, "READY\n");
 			break;
 		case CL_BODY:
-			buf_adds(&p->said, "BODY\n");
-			client_body_sent(p->c, true);
+			buf_adds(&p->said, client_body_is_raw(p->c) ? "RAW\n" : "BODY\n");
+			client_body_sent(p->c);
 			break;
 		case CL_DONE:
 			say_done(p);
@@ -304,9 +394,10 @@ static void feed(struct play *p, const char *chunk, bool by_byte)
 
 static void play(const struct row *r, bool by_byte)
 {
-	struct play p = { .row = r };
+	struct play p = { .row = r, .rcpt = {
+		{ r->to != NULL ? r->to : "b@y.test", r->notify, r->orcpt }, { "c@y.test", 0, "" } } };
 
-	p.c = client_new(&(struct client_conf){ "us.test", r->tls });
+	p.c = client_new(&(struct client_conf){ "us.test", r->tls, r->chunking });
 	for (size_t i = 0; i < ARRAY_LEN(r->server) && r->server[i] != NULL; i++)
 		feed(&p, r->server[i], by_byte);
 	assert_string_equal(buf_str(&p.said), r->want);
@@ -330,7 +421,7 @@ static void feed_all(struct client *c, const char *text)
 
 static void handshake_that_fails_ends_at_tls(void **state)
 {
-	struct client *c = client_new(&(struct client_conf){ "us.test", true });
+	struct client *c = client_new(&(struct client_conf){ .hostname = "us.test", .starttls = true });
 
 	feed_all(c, "220 hi\r\n250-mx\r\n250 STARTTLS\r\n");
 	assert_int_equal(client_step(c), CL_WAIT);
@@ -346,7 +437,7 @@ static void handshake_that_fails_ends_at_tls(void **state)
 
 static void input_without_end_is_refused(void **state)
 {
-	struct client *c = client_new(&(struct client_conf){ "us.test", false });
+	struct client *c = client_new(&(struct client_conf){ .hostname = "us.test" });
 	char junk[4096];
 	bool taken = true;
 	unsigned n = 0;
@@ -362,10 +453,10 @@ static void input_without_end_is_refused(void **state)
 
 static void reply_text_and_enhanced_code_are_kept(void **state)
 {
-	struct play p = { .row = &rows[0] };
+	struct play p = { .row = &rows[0], .rcpt = { { "b@y.test", 0, "" } } };
 	const struct client_result *res;
 
-	p.c = client_new(&(struct client_conf){ "us.test", false });
+	p.c = client_new(&(struct client_conf){ .hostname = "us.test" });
 	feed(&p, "220 hi\r\n", false);
 	feed(&p, E_PIPE, false);
 	feed_all(p.c, "250 ok\r\n550-5.1.1 no such\r\n550 5.1.1 user\r\n503 no\r\n");

@@ -416,6 +416,59 @@ static void a_rejected_mail_ends_with_a_report_that_survives_a_restart(void **st
 	assert_int_equal(events(r).n[HOLDFAST__EVENT_KIND__EVENT_REJECTED], 2);
 }
 
+static void a_rejection_is_not_reported_where_nobody_wants_it(void **state)
+{
+	struct rig *r = *state;
+
+	r->notify = 1; /* NEVER */
+	hold(r, 1, two);
+	(void)rig_decide(r, 1, REJECT);
+	rig_settle(r);
+	tick(r);
+	assert_null(fake_open(HANDOFF));
+	assert_held(r, 0, 0);
+	assert_int_equal(events(r).n[HOLDFAST__EVENT_KIND__EVENT_REJECTED], 2);
+}
+
+static void a_report_on_a_rejection_says_what_the_sender_calls_it(void **state)
+{
+	struct rig *r = *state;
+	const char *text;
+
+	r->notify = 4; /* FAILURE */
+	hold(r, 1, one);
+	(void)rig_decide(r, 1, REJECT);
+	rig_settle(r);
+	tick(r);
+	assert_true(fake_open(HANDOFF)->frame->handoff->envelope->require_tls);
+	text = (const char *)fake_open(HANDOFF)->body->data;
+	assert_non_null(memmem(text, fake_open(HANDOFF)->body->len,
+	                       "Original-Envelope-Id: QQ1\r\n", 27));
+	assert_non_null(memmem(text, fake_open(HANDOFF)->body->len,
+	                       "Original-Recipient: rfc822; o@z.test\r\n", 38));
+	rig_custody();
+	rig_settle(r);
+}
+
+static void a_release_hands_over_what_submission_asked_for(void **state)
+{
+	struct rig *r = *state;
+	const Holdfast__Envelope *e;
+
+	r->notify = 10; /* SUCCESS, DELAY */
+	hold(r, 1, one);
+	rig_restart(r);
+	assert_string_equal(release(r, OK, 0), "released");
+	e = fake_open(HANDOFF)->frame->handoff->envelope;
+	assert_int_equal(e->rcpt[0]->notify, 10);
+	assert_true(pb_is(e->rcpt[0]->orcpt, "rfc822;o@z.test"));
+	assert_true(pb_is(e->envid, "QQ1"));
+	assert_int_equal(e->ret, HOLDFAST__DSN_RET__RET_FULL);
+	assert_true(e->utf8 && e->require_tls);
+	rig_custody();
+	rig_settle(r);
+}
+
 static void every_decision_is_in_the_chain_of_acts(void **state)
 {
 	struct rig *r = *state;
@@ -457,6 +510,9 @@ int main(void)
 		T(a_dead_delivery_instance_holds_up_only_its_own),
 		T(hand_overs_at_once_are_bounded),
 		T(a_rejected_mail_ends_with_a_report_that_survives_a_restart),
+		T(a_rejection_is_not_reported_where_nobody_wants_it),
+		T(a_report_on_a_rejection_says_what_the_sender_calls_it),
+		T(a_release_hands_over_what_submission_asked_for),
 		T(every_decision_is_in_the_chain_of_acts),
 	};
 

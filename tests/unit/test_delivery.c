@@ -4,82 +4,7 @@
  * the outbox, or at a policy that is played here.
  */
 #include "tests/unit/delivery_rig.h"
-#include "tests/unit/smtp_world.h"
-
-#define BODY "Subject: hi\r\n\r\nHello\r\n"
-
-static struct world world;
-static char route_key[] = "*", route_value[32];
-static char *route_keys[] = { route_key }, *route_values[] = { route_value };
-
-static int setup(void **state)
-{
-	struct rig *r;
-
-	rig_setup(state);
-	r = *state;
-	world_open(&world, &r->loop, 0);
-	snprintf(route_value, sizeof(route_value), "127.0.0.1:%u", world.port);
-	r->conf.routes = (struct conf_map){ route_keys, route_values, 1 };
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct rig *r = *state;
-
-	world_shut(&world);
-	if (r->d != NULL)
-		rig_stop(r);
-	assert_int_equal(world.open, 0);
-	return rig_teardown(state);
-}
-
-/* ---- what left through the outbox */
-
-struct events {
-	unsigned n[16];
-	char hard_rule[32];
-	Holdfast__BounceClass last_class;
-	uint32_t last_code;
-};
-
-static void count_event(void *arg, const Holdfast__Event *ev)
-{
-	struct events *e = arg;
-
-	e->n[ev->kind]++;
-	if (ev->evidence != NULL) {
-		e->last_class = ev->evidence->class_;
-		e->last_code = ev->evidence->code;
-	}
-}
-
-static struct events events_of(struct rig *r)
-{
-	struct events e = { .n = { 0 } };
-
-	assert_int_equal(outbox_each(r->d->outbox, count_event, &e), ERR_OK);
-	return e;
-}
-
-static unsigned event_count(struct rig *r, Holdfast__EventKind kind)
-{
-	return events_of(r).n[kind];
-}
-
-static uint64_t counter(struct rig *r, enum delivery_metric m)
-{
-	return metric_value(r->stage.metrics, m);
-}
-
-static void hand(struct rig *r, const char *rcpts)
-{
-	struct letter l;
-
-	letter_make(&l, rcpts, strlen(BODY));
-	rig_hand(r, &l, BODY);
-}
+#include "tests/unit/delivery_world.h"
 
 /* ---- the good case */
 
@@ -295,16 +220,6 @@ static void a_report_that_fails_just_ends(void **state)
 	RIG_UNTIL(r, event_count(r, HOLDFAST__EVENT_KIND__EVENT_BOUNCED) == 2);
 	RIG_UNTIL(r, tally_parts(r->d->tally) == 0);
 	assert_int_equal(counter(r, DM_REPORTS), 1);
-}
-
-static struct part *load_only(struct rig *r, const struct letter *l)
-{
-	uint8_t key[PART_KEY];
-	struct part *p = NULL;
-
-	part_key(key, l->id.b, 0);
-	assert_int_equal(store_load(r->stage.kv, key, &p), ERR_OK);
-	return p;
 }
 
 static void a_soft_bounce_waits_with_its_evidence_over_a_restart(void **state)
@@ -544,8 +459,6 @@ static void a_drain_lets_what_is_under_way_finish(void **state)
 	RIG_UNTIL(r, world.mails == 50 && tally_parts(r->d->tally) == 0);
 	assert_int_equal(counter(r, DM_DUPLICATES), 0);
 }
-
-#define IN_WORLD(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
 {

@@ -78,9 +78,20 @@ static void a_new_part_comes_back_as_it_was(void **state)
 
 	letter_make(&l, "a@x.test,\"b c\"@Y.test", 4);
 	l.env.part = 0x01020304;
-	l.env.eight_bit = true;
+	l.env.eight_bit = l.env.utf8 = l.env.require_tls = true;
+	l.env.ret = HOLDFAST__DSN_RET__RET_HDRS;
+	l.env.envid = pb_str("QQ314159");
+	l.rcpt[1].notify = 10;
+	l.rcpt[1].orcpt = pb_str("rfc822;b@z.test");
 	p = put_letter(s, &l, 5000);
 	assert_int_equal(store_load(s->kv, p->key, &q), ERR_OK);
+	assert_true(q->utf8 && q->require_tls);
+	assert_int_equal(q->ret, HOLDFAST__DSN_RET__RET_HDRS);
+	assert_string_equal(q->envid, "QQ314159");
+	assert_int_equal(q->rcpt[0].notify, 0);
+	assert_string_equal(q->rcpt[0].orcpt, "");
+	assert_int_equal(q->rcpt[1].notify, 10);
+	assert_string_equal(q->rcpt[1].orcpt, "rfc822;b@z.test");
 	assert_memory_equal(q->key, p->key, PART_KEY);
 	assert_int_equal(part_number(q), 0x01020304);
 	assert_string_equal(q->account, "acme");
@@ -113,6 +124,7 @@ static void state_of_an_attempt_comes_back_after_reopening(void **state)
 	p = put_letter(s, &l, 5000);
 	p->attempts = 7;
 	p->rcpt[0].ended = true;
+	p->rcpt[1].delay_told = true;
 	p->n_waiting--;
 	rcpt_remember(&p->rcpt[2], (const uint8_t *)"evidence", 8);
 	store_move_due(b, p, 9000);
@@ -125,8 +137,41 @@ static void state_of_an_attempt_comes_back_after_reopening(void **state)
 	assert_int_equal(q->due_ms, 9000);
 	assert_int_equal(q->n_waiting, 2);
 	assert_true(q->rcpt[0].ended && !q->rcpt[1].ended && !q->rcpt[2].ended);
+	assert_true(!q->rcpt[0].delay_told && q->rcpt[1].delay_told);
 	assert_int_equal(q->rcpt[1].last_len, 0);
 	assert_memory_equal(q->rcpt[2].last, "evidence", 8);
+	part_free(&q);
+	part_free(&p);
+}
+
+static void a_state_record_of_the_first_version_is_read(void **state)
+{
+	struct store *s = *state;
+	struct letter l;
+	struct part *p, *q = NULL;
+	struct kv_batch *b = kv_batch_new();
+	struct buf val = BUF_INIT;
+	uint8_t key[PART_KEY + 1];
+
+	letter_make(&l, "a@x.test,b@x.test", 4);
+	p = put_letter(s, &l, 5000);
+	buf_addc(&val, 1);
+	buf_add_u32(&val, 3);
+	buf_add_u64(&val, 9000);
+	buf_add_u32(&val, 2);
+	for (int i = 0; i < 2; i++) {
+		buf_addc(&val, i == 0);
+		buf_add_u32(&val, 0);
+	}
+	memcpy(key, p->key, PART_KEY);
+	key[PART_KEY] = 's';
+	kv_put(b, CF_META, key, sizeof(key), val.data, val.len);
+	write_now(s, b);
+	assert_int_equal(store_load(s->kv, p->key, &q), ERR_OK);
+	assert_int_equal(q->attempts, 3);
+	assert_true(q->rcpt[0].ended && !q->rcpt[1].ended);
+	assert_true(!q->rcpt[0].delay_told && !q->rcpt[1].delay_told);
+	buf_free(&val);
 	part_free(&q);
 	part_free(&p);
 }
@@ -322,6 +367,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		IN_STORE(a_new_part_comes_back_as_it_was),
 		IN_STORE(state_of_an_attempt_comes_back_after_reopening),
+		IN_STORE(a_state_record_of_the_first_version_is_read),
 		IN_STORE(the_index_has_one_entry_a_part_and_moves),
 		IN_STORE(an_ended_part_leaves_its_marker_and_nothing_else),
 		IN_STORE(unknown_is_unknown),

@@ -15,7 +15,7 @@ static void build_for(struct buf *out, const char *address, const char *action,
 {
 	Holdfast__Evidence e = HOLDFAST__EVIDENCE__INIT;
 	struct dsn_rcpt rcpt = { address, action, "5.1.1", text != NULL ? &e : NULL,
-	                         "The address does not exist." };
+	                         "The address does not exist.", NULL };
 	struct dsn_facts f = {
 		.hostname = "relay.test", .report_id = "01REPORT", .message_id = "01MESSAGE",
 		.to = "anna@shop.test", .now_ms = 1795512000000ull, .arrived_ms = 1795511000000ull,
@@ -33,6 +33,22 @@ static void build_for(struct buf *out, const char *address, const char *action,
 static void build(struct buf *out, const char *text, const char *original)
 {
 	build_for(out, "bob@world.test", "failed", text, original);
+}
+
+/* As sent with DSN parameters; the recipient failed. */
+static void build_dsn(struct buf *out, const char *orcpt, struct dsn_facts f)
+{
+	struct dsn_rcpt rcpt = { .address = "bob@world.test", .action = "failed",
+		.status = "5.1.1", .why = "No.", .orcpt = orcpt };
+
+	f.hostname = "relay.test";
+	f.report_id = "01REPORT";
+	f.message_id = "01MESSAGE";
+	f.to = f.to != NULL ? f.to : "anna@shop.test";
+	f.rcpt = &rcpt;
+	f.n_rcpt = 1;
+	f.original_len = f.original != NULL ? strlen(f.original) : 0;
+	dsn_build(out, &f);
 }
 
 static void assert_has(const struct buf *out, const char *part)
@@ -140,6 +156,115 @@ static void the_status_of_an_ascii_recipient_is_ascii(void **state)
 	buf_free(&out);
 }
 
+static void parameters_of_the_sender_come_back_decoded(void **state)
+{
+	static const struct { const char *orcpt, *envid, *want; } rows[] = {
+		{ "rfc822;a+2Bb@z.test", "", "Original-Recipient: rfc822; a+b@z.test\r\n" },
+		{ "RFC822;a@z.test", "", "Original-Recipient: RFC822; a@z.test\r\n" },
+		{ "rfc822;a+0D+0AX-Evil:+201", "", "Original-Recipient: rfc822; a X-Evil: 1\r\n" },
+		{ "rfc822;a+2b+2", "", "Original-Recipient: rfc822; a+2b+2\r\n" },
+		{ "utf-8;\\x{F6}@z.test", "", "Original-Recipient: utf-8; \\x{F6}@z.test\r\n" },
+		{ NULL, "QQ+2B1", "Original-Envelope-Id: QQ+1\r\nReporting-MTA" },
+		{ NULL, "a+0D+0AX-Evil:1", "Original-Envelope-Id: a X-Evil:1\r\nReporting-MTA" },
+		{ "no type", "", "\r\n\r\nFinal-Recipient: rfc822; bob@world.test\r\n" },
+		{ "x<y;a", "", "\r\n\r\nFinal-Recipient: rfc822; bob@world.test\r\n" },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct buf out = BUF_INIT;
+
+		build_dsn(&out, rows[i].orcpt, (struct dsn_facts){ .envid = rows[i].envid });
+		assert_has(&out, rows[i].want);
+		assert_null(strstr(buf_str(&out), "\nX-Evil"));
+		buf_free(&out);
+	}
+}
+
+static void the_whole_message_is_enclosed_where_it_is_wanted(void **state)
+{
+	static const char *const originals[] = { "A: b\r\n\r\nbody\r\n", "A: b\n\nb\303\266dy\n" };
+	static const char *const wants[] = {
+		"Content-Type: message/rfc822\r\n\r\nA: b\r\n\r\nbody\r\n\r\n--=_",
+		"Content-Transfer-Encoding: 8bit\r\nContent-Type: message/rfc822\r\n\r\n"
+		"A: b\r\n\r\nb\303\266dy\r\n\r\n--=_",
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(wants); i++) {
+		struct buf out = BUF_INIT;
+
+		build_dsn(&out, NULL, (struct dsn_facts){ .full = true, .original = originals[i] });
+		assert_has(&out, wants[i]);
+		assert_has(&out, "It is enclosed.\r\n");
+		buf_free(&out);
+	}
+}
+
+static void an_internationalised_message_makes_its_report_one(void **state)
+{
+	struct buf out = BUF_INIT;
+
+	build_dsn(&out, NULL, (struct dsn_facts){ .full = true, .utf8 = true,
+		.original = "Subject: \303\274\r\n\r\nbody\r\n" });
+	assert_has(&out, "report-type=global-delivery-status;");
+	assert_has(&out, "Content-Type: message/global\r\n");
+	buf_reset(&out);
+	build_dsn(&out, "utf-8;b\303\266b@z.test", (struct dsn_facts){ .original = "A: b\r\n" });
+	assert_has(&out, "Original-Recipient: utf-8; b\303\266b@z.test\r\n");
+	assert_has(&out, "Content-Type: message/global-delivery-status\r\n");
+	buf_free(&out);
+}
+
+static void only_the_domain_of_the_sender_beyond_ascii_goes_as_a_label(void **state)
+{
+	struct buf out = BUF_INIT;
+
+	build_dsn(&out, NULL, (struct dsn_facts){ .to = "anna@b\303\274cher.test" });
+	assert_has(&out, "\r\nTo: <anna@xn--bcher-kva.test>\r\n");
+	buf_reset(&out);
+	build_dsn(&out, NULL, (struct dsn_facts){ .to = "\303\244nna@b\303\274cher.test" });
+	assert_has(&out, "\r\nTo: <\303\244nna@b\303\274cher.test>\r\n");
+	buf_free(&out);
+}
+
+static void a_relayed_mail_is_called_one_and_never_returned_whole(void **state)
+{
+	Holdfast__Evidence e = HOLDFAST__EVIDENCE__INIT;
+	struct dsn_rcpt rcpt[] = {
+		{ .address = "a@world.test", .action = "relayed", .status = "2.0.0", .why = "w" },
+		{ .address = "b@world.test", .action = "relayed", .status = "2.0.0", .why = "w",
+		  .evidence = &e },
+	};
+	struct dsn_facts f = { .hostname = "relay.test", .report_id = "01R", .message_id = "01M",
+		.to = "anna@shop.test", .rcpt = rcpt, .n_rcpt = 2, .full = true,
+		.original = "A: b\r\n\r\nbody\r\n", .original_len = 14 };
+	struct buf out = BUF_INIT;
+
+	dsn_build(&out, &f);
+	assert_has(&out, "Subject: Relayed mail: no further reports will come\r\n");
+	assert_null(strstr(buf_str(&out), "body\r\n"));
+	buf_reset(&out);
+	rcpt[1].action = "failed";
+	dsn_build(&out, &f);
+	assert_has(&out, "Subject: Mail delivery report\r\n");
+	assert_has(&out, "body\r\n");
+	buf_free(&out);
+}
+
+static void notify_says_who_wants_a_report(void **state)
+{
+	static const struct { unsigned notify; bool failed, delayed, relayed; } rows[] = {
+		{ 0, true, false, false }, { 1, false, false, false }, { 2, false, false, true },
+		{ 4, true, false, false }, { 8, false, true, false }, { 14, true, true, true },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		assert_int_equal(dsn_wanted(rows[i].notify, "failed"), rows[i].failed);
+		assert_int_equal(dsn_wanted(rows[i].notify, "delayed"), rows[i].delayed);
+		assert_int_equal(dsn_wanted(rows[i].notify, "relayed"), rows[i].relayed);
+	}
+	assert_false(dsn_wanted(14, "delivered"));
+}
+
 static void a_delay_is_called_one(void **state)
 {
 	struct buf out = BUF_INIT;
@@ -178,6 +303,12 @@ int main(void)
 		cmocka_unit_test(a_message_that_is_gone_is_reported_without_it),
 		cmocka_unit_test(a_utf8_recipient_makes_an_internationalised_report),
 		cmocka_unit_test(the_status_of_an_ascii_recipient_is_ascii),
+		cmocka_unit_test(parameters_of_the_sender_come_back_decoded),
+		cmocka_unit_test(the_whole_message_is_enclosed_where_it_is_wanted),
+		cmocka_unit_test(an_internationalised_message_makes_its_report_one),
+		cmocka_unit_test(only_the_domain_of_the_sender_beyond_ascii_goes_as_a_label),
+		cmocka_unit_test(a_relayed_mail_is_called_one_and_never_returned_whole),
+		cmocka_unit_test(notify_says_who_wants_a_report),
 		cmocka_unit_test(a_delay_is_called_one),
 		cmocka_unit_test(bare_line_ends_of_the_original_are_mended),
 		cmocka_unit_test(a_date_is_in_utc),
