@@ -66,8 +66,8 @@ typedef void header_domain_fn(void *owner, const char *domain);
  * ERR_NOENT: no From, or no mailbox in it.  ERR_SYNTAX: not readable for certain, that is
  * such that another reader could see another domain; each may have been called before that is
  * noticed.  Read are display names of any bytes, quoted strings, comments, groups and
- * routes; not read are white space or comments within an address, address literals,
- * control characters, and a backslash beside 8-bit text that is not UTF-8. */
+ * routes; not read are white space, comments or encoded words within an address, address
+ * literals, control characters, and a backslash beside 8-bit text that is not UTF-8. */
 enum err header_from_domains(const char *msg, size_t len, const struct header *h,
                              header_domain_fn *each, void *owner) MUST_CHECK;
 

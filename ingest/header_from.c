@@ -112,14 +112,18 @@ static bool tell_domain(struct cur *c, const char *domain, size_t len)
 	return err == ERR_OK;
 }
 
-/* Local-part "@" domain in one piece.  *is_one: the "@" was there, there is no way back. */
+/* Local-part "@" domain in one piece.  *is_one: the "@" was there, there is no way back.  An
+ * encoded word is none within an address (RFC 2047, 5), but readers there are that decode
+ * it and find another "@". */
 static bool parse_addr_spec(struct cur *c, bool *is_one)
 {
-	const char *domain;
+	const char *local = c->p, *domain;
 
 	*is_one = (peek(c, '"') ? take_quoted(c) : take_text(c)) && take(c, '@');
 	domain = c->p;
-	return *is_one && take_text(c) && tell_domain(c, domain, (size_t)(c->p - domain));
+	if (!*is_one || memmem(local, (size_t)(domain - local), "=?", 2) != NULL)
+		return false;
+	return take_text(c) && tell_domain(c, domain, (size_t)(c->p - domain));
 }
 
 /* "@a,@b:" in front of an address (RFC 5322, 4.4): where it went once, not who wrote it. */
@@ -162,7 +166,7 @@ static enum parsed parse_address(struct cur *c)
 	if (is_one)
 		return P_BAD;
 	c->p = from;
-	if (!skip_phrase(c))
+	if (peek(c, '.') || !skip_phrase(c))
 		return P_BAD;
 	if (c->p > from && take(c, ':'))
 		return P_GROUP;
