@@ -50,7 +50,9 @@ void rated_expire(struct policy *p, uint64_t now_ms)
 {
 	struct rated *m;
 
-	while ((m = TAILQ_FIRST(&p->rated_by_age)) != NULL && m->at_ms + RATED_MS < now_ms)
+	/* one that lies far ahead was counted before the clock was set back */
+	while ((m = TAILQ_FIRST(&p->rated_by_age)) != NULL &&
+	       (m->at_ms + RATED_MS < now_ms || m->at_ms > now_ms + RATED_MS))
 		forget(p, m);
 }
 

@@ -108,6 +108,22 @@ static void a_message_is_remembered_for_a_minute(void **state)
 	assert_true(rated_has(&r->p, b));
 }
 
+static void a_clock_that_is_set_back_lets_go_of_what_lies_ahead(void **state)
+{
+	struct policy_rig *r = *state;
+	uint8_t a[UUID_LEN], b[UUID_LEN];
+
+	rig_id(a, 1);
+	rig_id(b, 2);
+	rated_add(&r->p, a, NOW);
+	rated_expire(&r->p, NOW - MINUTE);
+	assert_true(rated_has(&r->p, a));
+	rated_add(&r->p, b, NOW - 60 * MINUTE);
+	rated_expire(&r->p, NOW - 60 * MINUTE);
+	assert_false(rated_has(&r->p, a));
+	assert_true(rated_has(&r->p, b));
+}
+
 static void no_more_messages_are_remembered_than_there_is_room_for(void **state)
 {
 	struct policy_rig *r = *state;
@@ -123,7 +139,7 @@ static void no_more_messages_are_remembered_than_there_is_room_for(void **state)
 	assert_true(rated_has(&r->p, first));
 }
 
-enum { PLAIN = 5 };
+enum { PLAIN = 6 };
 
 int main(void)
 {
@@ -133,6 +149,9 @@ int main(void)
 		cmocka_unit_test(over_an_hour_it_is_the_rate_and_one_minute_more),
 		cmocka_unit_test_setup_teardown(a_message_is_remembered_for_a_minute, rig_setup,
 		                                rig_teardown),
+		cmocka_unit_test_setup_teardown(
+			a_clock_that_is_set_back_lets_go_of_what_lies_ahead, rig_setup,
+			rig_teardown),
 		cmocka_unit_test_setup_teardown(
 			no_more_messages_are_remembered_than_there_is_room_for, rig_setup,
 			rig_teardown),
