@@ -28,14 +28,14 @@ static const char *const allowed[] = {
 	/* memory; mmap and mprotect have conditions */
 	"brk", "madvise", "membarrier", "mincore", "mlock", "mlock2", "mremap", "msync",
 	"munlock", "munmap",
-	/* threads, time, signals; clone, kill and prctl have conditions */
+	/* threads, time, signals; clone, kill, prctl, sched_setscheduler have conditions */
 	"alarm", "arch_prctl", "clock_getres", "clock_gettime", "clock_nanosleep", "exit",
 	"exit_group", "futex", "futex_waitv", "get_robust_list", "getcpu", "getitimer",
 	"getrandom", "gettimeofday", "nanosleep", "pause", "restart_syscall", "rseq",
 	"rt_sigaction", "rt_sigpending", "rt_sigprocmask", "rt_sigreturn", "rt_sigsuspend",
 	"rt_sigtimedwait", "sched_get_priority_max", "sched_get_priority_min",
 	"sched_getaffinity", "sched_getattr", "sched_getparam", "sched_getscheduler",
-	"sched_yield", "set_robust_list", "set_tid_address", "setitimer", "sigaltstack",
+	"sched_setaffinity", "sched_setparam", "sched_yield", "set_robust_list", "set_tid_address", "setitimer", "sigaltstack",
 	"sigreturn", "time", "timer_create", "timer_delete", "timer_getoverrun",
 	"timer_gettime", "timer_settime", "times",
 	/* who and where we are */
@@ -211,6 +211,14 @@ static void add_signals(struct filter *f)
 	}
 }
 
+/* The threads of ZeroMQ set the policy that they have, and abort when they cannot. */
+static void add_scheduling(struct filter *f)
+{
+	static const unsigned long usual[] = { SCHED_OTHER, SCHED_BATCH, SCHED_IDLE };
+
+	add_values(f, "sched_setscheduler", 1, usual, ARRAY_LEN(usual));
+}
+
 /* Limits can be read, of this process and of others, but not set. */
 static void add_limits(struct filter *f)
 {
@@ -230,6 +238,7 @@ static void add_all(struct filter *f)
 	add_list(f, SCMP_ACT_ALLOW, allowed);
 	add_sockets(f);
 	add_memory(f);
+	add_scheduling(f);
 	add_limits(f);
 	add_values(f, "ioctl", 1, ioctls, ARRAY_LEN(ioctls));
 	if (PRIVS_SANITIZER) {

@@ -106,6 +106,13 @@ static long call_clone3(void) { return syscall(SYS_clone3, NULL, 0ul); }
 static long call_landlock(void) { return syscall(444, NULL, 0ul, 1); }
 static long call_unknown_ioctl(void) { return syscall(SYS_ioctl, 0, 0x5412ul, "x"); }
 
+static long call_realtime(void)
+{
+	struct sched_param some = { 1 };
+
+	return sched_setscheduler(0, SCHED_FIFO, &some);
+}
+
 static long call_fork(void)
 {
 	long pid = syscall(SYS_clone, (unsigned long)SIGCHLD, NULL, NULL, NULL, 0ul);
@@ -179,6 +186,7 @@ static const struct refused {
 	{ "device files are refused", call_mknod, EPERM, 0 },
 	{ "setting the clock is refused", call_settime, EPERM, 0 },
 	{ "another filter is refused", call_seccomp, EPERM, 0 },
+	{ "real-time scheduling is unknown", call_realtime, ENOSYS, 0 },
 	{ "setting limits is refused", call_limit, EPERM, 0 },
 	{ "packet sockets are refused", call_packet, EPERM, 0 },
 	{ "vsock sockets are refused", call_vsock, EPERM, 0 },
@@ -303,6 +311,13 @@ static int do_limits(void)
 	return getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_max > 0;
 }
 
+static int do_schedule(void)
+{
+	struct sched_param none = { 0 };
+
+	return pthread_setschedparam(pthread_self(), SCHED_OTHER, &none) == 0;
+}
+
 static const struct works {
 	const char *name;
 	int (*run)(void);
@@ -314,6 +329,7 @@ static const struct works {
 	{ "libraries can be loaded", do_library },
 	{ "a process can signal itself", do_signal },
 	{ "limits can be read", do_limits },
+	{ "a thread can set the scheduling that it has", do_schedule },
 };
 
 static int sealed_run(const void *arg)
