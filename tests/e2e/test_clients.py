@@ -3,8 +3,10 @@
 What may differ is what the manual says: Received in front, Date and Message-ID where they were
 missing, Bcc removed.
 """
+import base64
 import os
 import re
+import subprocess
 
 import pytest
 from clients import postfix as null_client
@@ -149,6 +151,24 @@ def test_a_client_comes_in_by_each_mechanism_and_door(relay, sink, request, tmp_
     check_same(got, mail.body)
     trace = fields(got)[0]
     assert b" with ESMTPSA " in trace.replace(b"\r\n", b" "), trace
+
+
+@pytest.mark.parametrize("password, code", [("", 235), ("wrong", 535)])
+@pytest.mark.parametrize("tls, binding", [("NORMAL", b"p=tls-exporter,"),
+                                          ("NORMAL:-VERS-TLS1.3", b"p=tls-unique,")])
+def test_gsasl_binds_scram_to_the_tls_channel(relay, tls, binding, password, code):
+    """It can only log in; the binding is another one in TLS 1.2."""
+    done = subprocess.run(
+        ["gsasl", "--smtp", "--connect=127.0.0.1:" + relay.submission_port, "--x509-ca-file=",
+         "--priority", tls, "-m", "SCRAM-SHA-256-PLUS", "-a", relay.login,
+         "-p", password or relay.password], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, timeout=30)
+    lines = done.stdout.split(b"\n")
+    first = base64.b64decode(lines[lines.index(b"AUTH SCRAM-SHA-256-PLUS") + 2])
+    assert first.startswith(binding), first
+    assert any(line.startswith(b"%d 5.7.8 " % code if code == 535 else b"235 2.7.0 ")
+               for line in lines), done.stdout
+    assert (done.returncode == 0 and b"server trusted" in done.stdout) == (code == 235)
 
 
 def test_a_wrong_password_is_told(sink, tmp_path):
