@@ -88,7 +88,8 @@ void say_mail(struct client *c, const struct client_mail *m)
 	if (m->require_tls && c->requiretls)
 		buf_adds(&c->out, " REQUIRETLS");
 	if (c->dsn && m->ret != HOLDFAST__DSN_RET__RET_NONE)
-		buf_adds(&c->out, m->ret == HOLDFAST__DSN_RET__RET_FULL ? " RET=FULL" : " RET=HDRS");
+		buf_addf(&c->out, " RET=%s",
+		         m->ret == HOLDFAST__DSN_RET__RET_FULL ? "FULL" : "HDRS");
 	if (c->dsn && m->envid != NULL && m->envid[0] != '\0')
 		buf_addf(&c->out, " ENVID=%s", m->envid);
 	buf_adds(&c->out, "\r\n");
@@ -123,8 +124,8 @@ static void add_xtext(struct buf *out, const char *s)
 	}
 }
 
-/* Characters beyond ASCII as \x{C4} (RFC 6533, 3), which is right in every dialogue; with all, those
- * that the form sets apart too. */
+/* Characters beyond ASCII as \x{C4} (RFC 6533, 3), which is right in every dialogue; with all,
+ * those that the form sets apart too. */
 static void add_embedded(struct buf *out, const char *s, bool all)
 {
 	size_t len = strlen(s), n;

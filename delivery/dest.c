@@ -8,19 +8,29 @@
 #include "delivery/dest.h"
 #include "lib/log.h"
 
-void dest_key(const struct conf_map *routes, const char *domain, char out[320],
+#define STRICT "tls:"
+
+void dest_key(const struct conf_map *routes, const char *name, char out[320],
               const char **route)
 {
-	size_t i;
+	bool strict = *name == PART_DEST_STRICT;
+	const char *domain = name + strict;
+	size_t i = strict ? strlen(STRICT) : 0;
 
+	memcpy(out, STRICT, i);
 	*route = route_find(routes, domain);
 	if (*route != NULL) {
-		snprintf(out, 320, "route:%s", *route);
+		snprintf(out + i, 320 - i, "route:%s", *route);
 		return;
 	}
-	for (i = 0; domain[i] != '\0' && i < 319; i++)
-		out[i] = (char)tolower((unsigned char)domain[i]);
+	for (; *domain != '\0' && i < 319; i++)
+		out[i] = (char)tolower((unsigned char)*domain++);
 	out[i] = '\0';
+}
+
+const char *dest_domain(const struct dest *d)
+{
+	return d->key + (d->strict ? strlen(STRICT) : 0);
 }
 
 struct dest *dest_new(const char *key)

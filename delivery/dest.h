@@ -2,7 +2,8 @@
  *
  * Destination: a recipient domain, or a configured route's target, which all
  * domains on that route share.  Accounts take turns within it.  Destinations are found by
- * key; pool.c owns them and their connections.
+ * key; pool.c owns them and their connections.  Mail with REQUIRETLS has destinations of its
+ * own (strict), so that it never shares a connection with mail that may go anyhow.
  */
 #ifndef DELIVERY_DEST_H
 #define DELIVERY_DEST_H
@@ -28,6 +29,7 @@ struct dest {
 	UT_hash_handle hh;
 	uint64_t id;                   /* in pool->dests, for the resolver's answer */
 	bool     routed;
+	bool     strict;               /* verified TLS and REQUIRETLS, or not at all */
 	struct route_target target;    /* routed: where to */
 	struct ready *by_account;
 	TAILQ_HEAD(, ready) turns;
@@ -59,9 +61,12 @@ struct dest {
 	char     key[];
 };
 
-/* Write the key of a domain's destination: its route, or itself in lower case. */
-void dest_key(const struct conf_map *routes, const char *domain, char out[320],
+/* Write the key of the destination for a name of part_dest(): the domain's route, or itself in
+ * lower case. */
+void dest_key(const struct conf_map *routes, const char *name, char out[320],
               const char **route);
+/* The domain of a destination that is not routed, in lower case. */
+const char *dest_domain(const struct dest *d);
 
 struct dest *dest_new(const char *key);
 void dest_free(struct dest **d); /* no job, no session */

@@ -58,10 +58,14 @@ static void evidence_fill(Holdfast__Evidence *e, const struct outcome *o)
  * is known not to take any.  What a server says before that is about us. */
 static bool for_good(const struct outcome *o)
 {
-	if (o->own_end)
-		return true;
 	return o->code / 100 == 5 && (o->stage >= HOLDFAST__SMTP_STAGE__STAGE_MAIL ||
 	                              o->stage == HOLDFAST__SMTP_STAGE__STAGE_DNS);
+}
+
+/* The last way for our own report is not this one: see part_is_strict(). */
+static bool has_other_way(const struct part *p)
+{
+	return p->mail_from[0] == '\0' && part_is_strict(p);
 }
 
 static void judge(const struct delivery *d, struct part *p, struct outcome *o, uint64_t now)
@@ -81,7 +85,7 @@ static void judge(const struct delivery *d, struct part *p, struct outcome *o, u
 		return;
 	}
 	classify_outcome(o);
-	if (for_good(o))
+	if ((for_good(o) || o->own_end) && !(o->own_end && has_other_way(p)))
 		o->ending = END_BOUNCED;
 	else
 		o->ending = schedule_expired(&s, p->taken_ms, now) ? END_EXPIRED : END_DEFERRED;

@@ -25,10 +25,21 @@ static bool routes_ok(const struct delivery_conf *conf)
 	return bad == NULL;
 }
 
+static enum err open_strict(struct delivery *d)
+{
+	char why[256];
+	enum err err = tls_client_verify_context(d->conf->tls_ca, &d->tls_strict, why);
+
+	if (err != ERR_OK)
+		log_error("tls-ca", LOGS("why", why));
+	return err;
+}
+
 static enum err open_parts(struct delivery *d)
 {
-	struct resolve_conf rc = { d->conf->resolver, d->conf->dns_wait_ms,
-	                           d->conf->allow_private };
+	struct resolve_conf rc = { .forwarder = d->conf->resolver,
+		.wait_ms = d->conf->dns_wait_ms, .anchor = d->conf->dnssec_anchor,
+		.allow_private = d->conf->allow_private };
 	enum err err;
 
 	if (!routes_ok(d->conf))
@@ -36,6 +47,8 @@ static enum err open_parts(struct delivery *d)
 	err = resolver_open(d->stage->worker->loop, &rc, &d->resolver);
 	if (err == ERR_OK && d->conf->starttls)
 		err = tls_client_context(&d->tls);
+	if (err == ERR_OK && d->conf->starttls)
+		err = open_strict(d);
 	if (err == ERR_OK)
 		err = outbox_open(d->stage->kv, CF_OUTBOX, d->stage->bus, &d->outbox);
 	if (err == ERR_OK)
@@ -92,6 +105,7 @@ static void free_all(uv_handle_t *h)
 	pool_free(&d->pool);
 	tally_free(&d->tally);
 	tls_context_free(&d->tls);
+	tls_context_free(&d->tls_strict);
 	idmap_free(&d->notes);
 	idmap_free(&d->takes);
 	idmap_free(&d->jobs);

@@ -2,6 +2,7 @@
  *
  * Text of an envelope is checked here once, before it can reach a command line of SMTP.
  */
+#include <stdio.h>
 #include <string.h>
 #include "lib/log.h"
 #include "delivery/client.h"
@@ -167,6 +168,27 @@ void part_goto(struct part *p, enum part_state to)
 	if (!(legal[p->state] & (1u << to)))
 		die_bug("a part takes a step that is not legal");
 	p->state = to;
+}
+
+bool part_is_strict(const struct part *p)
+{
+	return p->require_tls && (p->mail_from[0] != '\0' || p->attempts == 0);
+}
+
+void part_dest(const struct part *p, const struct rcpt *r, char out[PART_DEST_MAX])
+{
+	static const char mark[] = { PART_DEST_STRICT, '\0' };
+
+	snprintf(out, PART_DEST_MAX, "%s%s", part_is_strict(p) ? mark : "", r->addr + r->domain);
+}
+
+void part_first_dest(const struct part *p, char out[PART_DEST_MAX])
+{
+	const struct rcpt *r = p->rcpt;
+
+	while (r->ended && r + 1 < p->rcpt + p->n_rcpt)
+		r++;
+	part_dest(p, r, out);
 }
 
 struct job *job_new(struct part *p, struct dest *d, const uint16_t *rcpt, unsigned n)

@@ -132,6 +132,18 @@ const char *envelope_check(const Holdfast__Envelope *env, size_t body_len);
 void part_key(uint8_t out[PART_KEY], const uint8_t id[16], uint32_t part);
 uint32_t part_number(const struct part *p);
 
+/* Must p go to verified hosts only (REQUIRETLS)?  Our reports try that once; after that any way
+ * is better than none (RFC 8689, 5). */
+bool part_is_strict(const struct part *p);
+
+/* The name by which the pool knows where r of p goes: its domain, with a mark before it where p is
+ * strict.  It is what the due index holds. */
+#define PART_DEST_MAX 272
+#define PART_DEST_STRICT '\1' /* no domain begins with it: see envelope_check() */
+void part_dest(const struct part *p, const struct rcpt *r, char out[PART_DEST_MAX]);
+/* ... of the first recipient that waits. */
+void part_first_dest(const struct part *p, char out[PART_DEST_MAX]);
+
 /* A job for n recipients of p, linked to p and counted at d, JOB_NEW. */
 struct job *job_new(struct part *p, struct dest *d, const uint16_t *rcpt, unsigned n);
 void job_free(struct job **j);

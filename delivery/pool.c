@@ -84,28 +84,29 @@ static struct dest *find(struct pool *p, const char *key)
 	return dest;
 }
 
-struct dest *pool_dest_find(struct pool *p, const char *domain)
+struct dest *pool_dest_find(struct pool *p, const char *name)
 {
 	const char *route;
 	char key[320];
 
-	dest_key(&p->d->conf->routes, domain, key, &route);
+	dest_key(&p->d->conf->routes, name, key, &route);
 	return find(p, key);
 }
 
-struct dest *pool_dest(struct pool *p, const char *domain)
+struct dest *pool_dest(struct pool *p, const char *name)
 {
 	const char *route;
 	struct dest *dest;
 	char key[320];
 
-	dest_key(&p->d->conf->routes, domain, key, &route);
+	dest_key(&p->d->conf->routes, name, key, &route);
 	dest = find(p, key);
 	if (dest != NULL)
 		return dest;
 	dest = dest_new(key);
 	dest->id = idmap_add(p->dests, dest);
 	dest->routed = route != NULL;
+	dest->strict = *name == PART_DEST_STRICT;
 	dest->used_ms = clock_mono_ms();
 	if (route != NULL && route_parse(route, (uint16_t)p->d->conf->smtp_port,
 	                                 &dest->target) != ERR_OK)
@@ -167,6 +168,20 @@ static void on_unresolved(struct pool *p, struct dest *dest, const struct resolu
 	dest_pause(p, dest, &why, r->end != RESOLVE_LATER && ttl < pause ? ttl : pause);
 }
 
+/* Anybody might have said which hosts these are (RFC 8689, 4.2.1). */
+static void on_unproven(struct pool *p, struct dest *dest)
+{
+	static const char text[] = "REQUIRETLS support required: nothing proves which hosts "
+	                           "take mail for the domain (no DNSSEC)";
+	struct outcome why = {
+		.stage = HOLDFAST__SMTP_STAGE__STAGE_DNS, .code = 550, .enhanced = "5.7.30",
+		.text = text, .text_len = sizeof(text) - 1, .own_end = true,
+	};
+
+	metric_add(p->d->stage->metrics, DM_REQUIRETLS_PASSED_OVER, 1);
+	dest_pause(p, dest, &why, pause_of(p));
+}
+
 static void take_addresses(struct dest *dest, const struct address *a, unsigned n, uint32_t ttl)
 {
 	xfree(dest->address);
@@ -192,6 +207,10 @@ static void on_resolved(void *owner, uint64_t id, const struct resolution *r)
 	}
 	if (r->end != RESOLVE_OK) {
 		on_unresolved(p, dest, r);
+		return;
+	}
+	if (dest->strict && !dest->routed && !r->secure) {
+		on_unproven(p, dest);
 		return;
 	}
 	take_addresses(dest, r->address, r->n, r->ttl);
@@ -241,7 +260,7 @@ static bool locate(struct pool *p, struct dest *dest)
 	if (dest->routed && dest->target.host[0] == '\0') {
 		on_unresolved(p, dest, &(struct resolution){
 			.end = RESOLVE_LATER, .ttl = 60, .text = "its route cannot be read" });
-	} else if (!dest->routed && !domain_ascii(dest->key, &name)) {
+	} else if (!dest->routed && !domain_ascii(dest_domain(dest), &name)) {
 		on_unresolved(p, dest, &(struct resolution){
 			.end = RESOLVE_NO_DOMAIN, .ttl = 60, .text = "no domain to send to" });
 	} else {

@@ -29,8 +29,9 @@ void pool_drain(struct pool *p);
 void pool_abort(struct pool *p);
 void pool_free(struct pool **p);
 
-struct dest *pool_dest(struct pool *p, const char *domain);      /* made when absent */
-struct dest *pool_dest_find(struct pool *p, const char *domain); /* or NULL */
+/* By a name of part_dest(). */
+struct dest *pool_dest(struct pool *p, const char *name);      /* made when absent */
+struct dest *pool_dest_find(struct pool *p, const char *name); /* or NULL */
 
 /* A job is ready: find or open a connection for it. */
 void pool_push(struct pool *p, struct job *j);

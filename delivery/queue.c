@@ -112,6 +112,14 @@ enum err queue_body(struct queue *q, struct part *p)
 
 /* ---- into work */
 
+static struct dest *dest_of(struct queue *q, const struct part *p, const struct rcpt *r)
+{
+	char name[PART_DEST_MAX];
+
+	part_dest(p, r, name);
+	return pool_dest(q->d->pool, name);
+}
+
 /* Cut the recipients that wait into one job a destination and transaction. */
 static void make_jobs(struct queue *q, struct part *p)
 {
@@ -121,7 +129,7 @@ static void make_jobs(struct queue *q, struct part *p)
 
 	for (uint32_t i = 0; i < p->n_rcpt; i++)
 		if (!p->rcpt[i].ended)
-			dest[i] = pool_dest(q->d->pool, p->rcpt[i].addr + p->rcpt[i].domain);
+			dest[i] = dest_of(q, p, &p->rcpt[i]);
 	for (uint32_t i = 0; i < p->n_rcpt; i++) {
 		struct dest *d = dest[i];
 
@@ -159,22 +167,12 @@ static void activate(struct queue *q, struct part *p)
 	part_goto(p, PART_ACTIVE);
 	if (p->n_rcpt == 1) {
 		static const uint16_t first = 0;
-		struct dest *d = pool_dest(q->d->pool, p->rcpt[0].addr + p->rcpt[0].domain);
 
-		recheck_or_push(q->d, job_new(p, d, &first, 1));
+		recheck_or_push(q->d, job_new(p, dest_of(q, p, &p->rcpt[0]), &first, 1));
 		return;
 	}
 	make_jobs(q, p);
 	start_jobs(q, p);
-}
-
-static const char *first_domain(const struct part *p)
-{
-	const struct rcpt *r = p->rcpt;
-
-	while (r->ended && r + 1 < p->rcpt + p->n_rcpt)
-		r++;
-	return r->addr + r->domain;
 }
 
 static bool has_share(const struct queue *q, const struct dest *d)
@@ -193,8 +191,11 @@ static void pull_back(struct queue *q, const struct part *p)
 
 void queue_taken(struct queue *q, struct part *p)
 {
-	const struct dest *d = pool_dest_find(q->d->pool, first_domain(p));
+	const struct dest *d;
+	char name[PART_DEST_MAX];
 
+	part_first_dest(p, name);
+	d = pool_dest_find(q->d->pool, name);
 	if (memcmp(p->key, q->oldest, PART_KEY) < 0 || q->oldest_ms == 0) {
 		memcpy(q->oldest, p->key, PART_KEY);
 		q->oldest_ms = p->received_ms;
@@ -279,7 +280,7 @@ static bool due_entry(void *arg, const uint8_t key[DUE_KEY], const char *domain,
 {
 	struct scan *s = arg;
 	struct dest *d;
-	char name[256];
+	char name[PART_DEST_MAX];
 
 	if (queue_find(s->q, due_key_part(key)) != NULL || len >= sizeof(name)) {
 		key_after(s->cursor, key);

@@ -59,7 +59,8 @@ static const char *why_of(const struct outcome *o)
 	case END_BOUNCED:
 		return "The message was refused, and will not be sent again.";
 	case END_EXPIRED:
-		return "The message could not be delivered within the time allowed, and was given up.";
+		return "The message could not be delivered within the time allowed, "
+		       "and was given up.";
 	default:
 		return "The message could not be delivered yet.";
 	}

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/queue.h>
 #include <unbound.h>
+#include <unistd.h>
 #include "delivery/resolve.h"
 #include "delivery/route.h"
 #include "lib/clock.h"
@@ -41,6 +42,7 @@ struct question {
 	bool     implicit;       /* no MX: the domain itself is the host */
 	bool     failed;         /* a lookup of this round could not be answered */
 	bool     private_seen;
+	bool     secure;         /* the answer to MX was validated */
 	unsigned waits;          /* lookups without answer */
 	uint32_t ttl;
 	struct host host[RESOLVE_HOSTS_MAX];
@@ -148,7 +150,8 @@ static void question_free(struct question *q)
 static void question_end(struct question *q, enum resolve_end end, const struct address *a,
                          unsigned n, const char *text)
 {
-	struct resolution res = { .end = end, .address = a, .n = n, .text = text };
+	struct resolution res = { .end = end, .address = a, .n = n, .text = text,
+	                          .secure = q->secure };
 
 	res.ttl = end == RESOLVE_LATER || q->ttl > TTL_MAX ? TTL_FAILED : q->ttl;
 	if (end == RESOLVE_OK && q->ttl > TTL_MAX)
@@ -320,6 +323,7 @@ static void question_answer(struct question *q, const struct lookup *l,
 		if (res->ttl >= 0 && (uint32_t)res->ttl < q->ttl)
 			q->ttl = (uint32_t)res->ttl;
 		if (l->type == TYPE_MX) {
+			q->secure = res->secure != 0;
 			on_mx(q, res);
 			return;
 		}
@@ -338,7 +342,7 @@ static void on_result(void *arg, int err, struct ub_result *res)
 
 	LIST_REMOVE(l, link);
 	if (q != NULL)
-		question_answer(q, l, err == 0 ? res : NULL);
+		question_answer(q, l, err == 0 && !res->bogus ? res : NULL);
 	xfree(l);
 	if (res != NULL)
 		ub_resolve_free(res);
@@ -428,6 +432,16 @@ static enum err set_forwarder(struct ub_ctx *ub, const char *forwarder)
 	return ub_ctx_set_fwd(ub, at) == 0 ? ERR_OK : ERR_SYNTAX;
 }
 
+/* libunbound reads the file later, and by then its trouble would be every question's. */
+static enum err set_anchor(struct ub_ctx *ub, const char *file)
+{
+	if (*file == '\0')
+		return ERR_OK;
+	if (access(file, R_OK) != 0)
+		return ERR_IO;
+	return ub_ctx_add_ta_file(ub, file) == 0 ? ERR_OK : ERR_IO;
+}
+
 static struct ub_ctx *context_new(void)
 {
 	struct ub_ctx *ub = ub_ctx_create();
@@ -464,6 +478,12 @@ enum err resolver_open(uv_loop_t *loop, const struct resolve_conf *conf, struct 
 		log_error("resolver", LOGS("forwarder", conf->forwarder), LOGE(err));
 		if (ub != NULL)
 			ub_ctx_delete(ub);
+		return err;
+	}
+	err = set_anchor(ub, conf->anchor);
+	if (err != ERR_OK) {
+		log_error("resolver", LOGS("anchor", conf->anchor), LOGE(err));
+		ub_ctx_delete(ub);
 		return err;
 	}
 	unhide_zones(ub);

@@ -3,7 +3,8 @@
  * libunbound works on a thread of its own and wakes the loop; its cache keeps
  * answers by their TTL.  Every question has a deadline (dns_wait), after which
  * it is a temporary failure.  RFC 5321, 5.1 (implicit MX, order, shuffling), RFC 7505
- * (null MX).  Address literals are no domains: the caller refuses them.
+ * (null MX).  Address literals are no domains: the caller refuses them.  With
+ * trust anchors answers are validated (DNSSEC); a bogus one is a temporary failure.
  */
 #ifndef DELIVERY_RESOLVE_H
 #define DELIVERY_RESOLVE_H
@@ -34,6 +35,7 @@ struct resolution {
 	enum resolve_end end;
 	const struct address *address; /* in the order to be tried; valid during the call */
 	unsigned n;
+	bool secure;                   /* validated: these are the hosts that the domain names */
 	uint32_t ttl;                  /* seconds that this holds */
 	const char *text;              /* what was the matter */
 };
@@ -45,10 +47,12 @@ struct resolver;
 struct resolve_conf {
 	const char *forwarder;  /* "host:port"; empty: those of /etc/resolv.conf, or the roots */
 	uint64_t wait_ms;
+	const char *anchor;     /* file of trust anchors; empty: nothing is validated */
 	bool allow_private;     /* MX may point to loopback, private and link-local addresses */
 };
 
-/* ERR_SYNTAX: forwarder; ERR_IO: libunbound cannot start.  Both are logged. */
+/* ERR_SYNTAX: forwarder; ERR_IO: libunbound cannot start, or the anchor cannot be read.  Both are
+ * logged. */
 enum err resolver_open(uv_loop_t *loop, const struct resolve_conf *conf,
                        struct resolver **out) MUST_CHECK;
 /* Open questions end unanswered: their done function does not run. */

@@ -81,7 +81,7 @@ static void session_end(struct session *s, const struct outcome *why)
  * False: there is none left. */
 static bool try_elsewhere(struct session *s)
 {
-	if (s->tls_failed && !s->plain) {
+	if (s->tls_failed && !s->plain && !s->dest->strict) {
 		s->plain = s->dest->no_tls = true;
 		log_info("tls-fallback", LOGS("relay", s->host), LOGS("ip", s->ip));
 	} else if (s->tried + 1 < s->dest->n_address) {
@@ -93,6 +93,21 @@ static bool try_elsewhere(struct session *s)
 	client_free(&s->client);
 	session_connect(s);
 	return true;
+}
+
+/* No host is left.  For good where each was asked and none was fit. */
+static void blame_unfit(struct session *s, struct outcome *why)
+{
+	snprintf(s->unfit_why, sizeof(s->unfit_why), "REQUIRETLS support required: %.*s",
+	         (int)why->text_len, why->text);
+	why->text = s->unfit_why;
+	why->text_len = strlen(s->unfit_why);
+	why->stage = HOLDFAST__SMTP_STAGE__STAGE_TLS;
+	if (s->others_failed)
+		return;
+	why->code = 550;
+	why->enhanced = "5.7.30";
+	why->own_end = true;
 }
 
 /* The engine is done with the connection.  Waits for the stream's end before another
@@ -115,8 +130,12 @@ static void session_over(struct session *s)
 			why.stage = HOLDFAST__SMTP_STAGE__STAGE_CONNECT;
 		metric_add(s->pool->d->stage->metrics, DM_CONNECT_FAILURES, 1);
 		s->tls_failed = w->stage == HOLDFAST__SMTP_STAGE__STAGE_TLS;
+		metric_add(s->pool->d->stage->metrics, DM_REQUIRETLS_PASSED_OVER, s->unfit);
+		s->others_failed |= !s->unfit;
 		if (!s->pool->d->draining && try_elsewhere(s))
 			return;
+		if (s->unfit)
+			blame_unfit(s, &why);
 	}
 	session_end(s, &why);
 }
@@ -148,6 +167,7 @@ static void mail_start(struct session *s, struct job *j)
 	client_start(s->client, &(struct client_mail){
 		.mail_from = p->mail_from, .rcpt = m->rcpt, .n_rcpt = j->n,
 		.size = p->body->len, .eight_bit = p->eight_bit, .utf8 = p->utf8,
+		.require_tls = s->dest->strict,
 		.ends_in_crlf = ends_in_crlf(p->body), .ret = p->ret, .envid = p->envid });
 }
 
@@ -243,9 +263,12 @@ static void mail_done(struct session *s)
 
 static void secure(struct session *s)
 {
+	const struct delivery *d = s->pool->d;
+
 	flush(s);
 	if (s->stream == NULL ||
-	    stream_secure_client(s->stream, s->pool->d->tls, s->host) != ERR_OK)
+	    stream_secure_client(s->stream, s->dest->strict ? d->tls_strict : d->tls,
+	                         s->host) != ERR_OK)
 		client_secured(s->client, false, "TLS could not be started");
 }
 
@@ -290,8 +313,26 @@ static bool on_wait(struct session *s)
 	return false;
 }
 
+/* What a strict destination's host lacks; NULL: nothing. */
+static const char *lack_of(const struct session *s)
+{
+	if (!s->dest->strict)
+		return NULL;
+	if (!client_is_secure(s->client))
+		return "the host offers no TLS";
+	return client_offers(s->client, CLX_REQUIRETLS) ? NULL
+	                                                : "the host does not offer REQUIRETLS";
+}
+
 static void on_up(struct session *s)
 {
+	const char *lack = lack_of(s);
+
+	if (lack != NULL) {
+		s->unfit = true;
+		client_lost(s->client, lack);
+		return;
+	}
 	session_goto(s, SN_WORKING);
 	s->dest->good = s->address;
 	metric_add(s->pool->d->stage->metrics, DM_CONNECTIONS, 1);
@@ -362,6 +403,7 @@ static void on_secured(void *owner, enum err err)
 	if (s->state == SN_CLOSING)
 		return;
 	why = err != ERR_OK ? stream_tls_error(s->stream) : NULL;
+	s->unfit = err != ERR_OK && s->dest->strict;
 	client_secured(s->client, err == ERR_OK, why != NULL ? why : "TLS handshake failed");
 	session_pump(s);
 }
@@ -423,6 +465,7 @@ static void session_connect(struct session *s)
 	a = &s->dest->address[s->address];
 	name_peer(s, a);
 	s->plain |= s->dest->no_tls || d->tls == NULL;
+	s->unfit = false;
 	s->client = client_new(&(struct client_conf){
 		.hostname = d->stage->worker->common->hostname, .starttls = !s->plain,
 		.chunking = d->conf->chunking });

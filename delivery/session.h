@@ -4,7 +4,8 @@
  * its destination, one after the other, the next behind the body of the one
  * before.  It tries the destination's addresses in turn until one greets it.
  * Ends in one place, with the reason; what its jobs lack then becomes a temporary
- * failure.
+ * failure.  For a strict destination (REQUIRETLS) a host must also prove its name by TLS and offer
+ * REQUIRETLS (RFC 8689, 4.2.1), or it is passed over.
  */
 #ifndef DELIVERY_SESSION_H
 #define DELIVERY_SESSION_H
@@ -41,11 +42,12 @@ struct session {
 	enum client_wait waits;         /* what the stream's deadline is set for */
 	bool     waits_set;             /* connected: the engine's waits apply */
 	bool     plain, tls_failed;     /* without TLS; TLS is what failed last */
+	bool     unfit, others_failed;  /* strict: this host is; another could not be asked */
 	unsigned address, tried;        /* index of the address; addresses tried before it */
 	struct session_mail mail[CLIENT_MAILS];
 	unsigned head, n, mails;        /* mails: started on this connection */
 	uint64_t idle_since_ms;         /* mono */
-	char     host[256], ip[64];
+	char     host[256], ip[64], unfit_why[320];
 };
 
 /* Start connecting; the session is in pool->all until it is gone. */

@@ -5,7 +5,7 @@
  *                              n times: flags(1) len(4) Evidence(len)
  *                              (version 1: the one flag is that it ended)
  * body   id(16) part(4)     -> message
- * due    due_ms(8) id(16) part(4) -> domain of the first recipient that waits
+ * due    due_ms(8) id(16) part(4) -> part_first_dest(): domain of the first that waits
  * taken  id(16) part(4)     -> ended_ms(8)
  */
 #include <string.h>
@@ -70,12 +70,11 @@ const uint8_t *due_key_part(const uint8_t key[DUE_KEY])
 static void put_due(struct kv_batch *b, const struct part *p)
 {
 	uint8_t key[DUE_KEY];
-	const struct rcpt *r = p->rcpt;
+	char dest[PART_DEST_MAX];
 
-	while (r->ended && r + 1 < p->rcpt + p->n_rcpt)
-		r++;
+	part_first_dest(p, dest);
 	due_key(key, p->due_ms, p->key);
-	kv_put(b, CF_DUE, key, sizeof(key), r->addr + r->domain, r->addr_len - r->domain);
+	kv_put(b, CF_DUE, key, sizeof(key), dest, strlen(dest));
 }
 
 static void del_due(struct kv_batch *b, const struct part *p)

@@ -105,7 +105,8 @@ struct held *report_add(struct holdq *hq, struct kv_batch *b, const struct held 
 
 	for (size_t i = 0; i < h->env->n_rcpt; i++)
 		wanted |= is_wanted(h->env->rcpt[i]);
-	if (!wanted || to.len == 0 || smtp_addr_parse((const char *)to.data, to.len, &path) != ERR_OK)
+	if (!wanted || to.len == 0 ||
+	    smtp_addr_parse((const char *)to.data, to.len, &path) != ERR_OK)
 		return NULL;
 	build(hq, h, reason, &id, &text);
 	report = report_held(hq, h, &id, text.len);

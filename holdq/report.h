@@ -8,7 +8,7 @@
 
 #include "holdq/holdq.h"
 
-/* Add a report on h to b.  NULL: h's sender is null or no address: none is due. */
+/* Add a report on h to b.  NULL: h's sender is null or no address, or NOTIFY wants none. */
 struct held *report_add(struct holdq *hq, struct kv_batch *b, const struct held *h,
                         const char *reason);
 /* b is durable: count it and hand it over.  Borrows report. */

@@ -33,7 +33,7 @@ void tls_server_inherit(struct tls_context *ctx, const struct tls_context *old);
 /* A client's context that encrypts without verifying (opportunistic, RFC 7435). */
 enum err tls_client_context(struct tls_context **out) MUST_CHECK;
 /* A client's context that fails the handshake unless the certificate is good for the name
- * (host name or address) given to stream_secure_client(), which must be given.  ca_file: PEM file of
+ * (host name or address) of stream_secure_client(), which must be given.  ca_file: PEM file of
  * the authorities; NULL or "": those of the system.  ERR_IO: why says what, in one line. */
 enum err tls_client_verify_context(const char *ca_file, struct tls_context **out,
                                    char why[256]) MUST_CHECK;

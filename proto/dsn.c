@@ -333,7 +333,7 @@ static bool is_type(const char *s, size_t len)
 	return len > 0 && len <= 40;
 }
 
-/* ORCPT= is "type;xtext"; of the type utf-8 the value is no xtext and goes as it is (RFC 6533, 3). */
+/* ORCPT= is "type;xtext"; a value of the type utf-8 is no xtext and goes as it is (RFC 6533, 3). */
 static void add_original_recipient(struct buf *out, const char *orcpt)
 {
 	size_t len = strcspn(orcpt, ";");

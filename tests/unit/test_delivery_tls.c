@@ -3,12 +3,10 @@
  * The server here is one lib/stream.h end with a certificate made on the spot.  Badly means:
  * it says 220 and then speaks no TLS; opportunistic TLS then goes on without.
  */
-#include <openssl/evp.h>
-#include <openssl/pem.h>
-#include <openssl/x509.h>
 #include "tests/unit/delivery_rig.h"
 #include "lib/stream.h"
 #include "lib/tls.h"
+#include "tests/unit/tls_peer.h"
 
 #define BODY "Subject: hi\r\n\r\nHello\r\n"
 
@@ -18,18 +16,20 @@ struct server {
 	uv_tcp_t listener;
 	struct tls_context *ctx;
 	enum manner manner;
-	unsigned connections, mails, secure_mails, open;
+	bool requiretls;       /* is offered, over TLS */
+	bool refuses_rcpt;
+	unsigned connections, mails, secure_mails, strict_mails, open;
 };
 
 struct conn {
 	struct server *v;
 	struct stream *s;
 	struct buf in;
-	bool in_data;
+	bool in_data, strict;
 };
 
 static struct server server;
-static char dir[] = "/tmp/hf-dtl-XXXXXX", cert[64], key[64];
+static char dir[] = "/tmp/hf-dtl-XXXXXX";
 static char route_key[] = "*", route_value[32];
 static char *route_keys[] = { route_key }, *route_values[] = { route_value };
 
@@ -62,7 +62,8 @@ static void starttls(struct conn *c)
 static void command(struct conn *c, const char *line)
 {
 	if (strncmp(line, "EHLO", 4) == 0) {
-		say(c, stream_is_secure(c->s) ? "250 mx\r\n" : "250-mx\r\n250 STARTTLS\r\n");
+		say(c, !stream_is_secure(c->s) ? "250-mx\r\n250 STARTTLS\r\n"
+		       : c->v->requiretls ? "250-mx\r\n250 REQUIRETLS\r\n" : "250 mx\r\n");
 	} else if (strcmp(line, "STARTTLS") == 0) {
 		starttls(c);
 	} else if (strcmp(line, "DATA") == 0) {
@@ -71,8 +72,14 @@ static void command(struct conn *c, const char *line)
 	} else if (strcmp(line, "QUIT") == 0) {
 		say(c, "221 bye\r\n");
 		stream_close(c->s);
-	} else if (strncmp(line, "MAIL", 4) == 0 || strncmp(line, "RCPT", 4) == 0) {
-		say(c, "250 ok\r\n");
+	} else if (strncmp(line, "MAIL", 4) == 0 || strncmp(line, "RCPT", 4) == 0 ||
+	           strcmp(line, "RSET") == 0) {
+		if (*line == 'M')
+			c->strict = strstr(line, " REQUIRETLS") != NULL;
+		if (line[1] == 'C' && c->v->refuses_rcpt)
+			say(c, "550 5.1.1 no such user\r\n");
+		else
+			say(c, "250 ok\r\n");
 	} else {
 		say(c, "500 what\r\n");
 		stream_close(c->s);
@@ -87,6 +94,7 @@ static void on_line(struct conn *c, const char *line)
 		c->in_data = false;
 		c->v->mails++;
 		c->v->secure_mails += stream_is_secure(c->s);
+		c->v->strict_mails += c->strict;
 		say(c, "250 taken\r\n");
 	}
 }
@@ -110,9 +118,11 @@ static void on_data(void *owner, const char *p, size_t len)
 	}
 }
 
+/* A client that does not trust the certificate says so and goes. */
 static void on_secured(void *owner, enum err err)
 {
-	assert_int_equal(err, ERR_OK);
+	(void)owner;
+	(void)err;
 }
 
 static void on_closed(void *owner, enum err why)
@@ -138,49 +148,37 @@ static void on_connection(uv_stream_t *listener, int status)
 	say(c, "220 mx ESMTP\r\n");
 }
 
-static void write_pair(void)
-{
-	EVP_PKEY *k = EVP_EC_gen("P-256");
-	X509 *x = X509_new();
-	FILE *f;
+enum { GOOD, OTHER_NAME, PAIRS };
 
-	X509_gmtime_adj(X509_getm_notBefore(x), -60);
-	X509_gmtime_adj(X509_getm_notAfter(x), 3600);
-	X509_set_pubkey(x, k);
-	assert_true(X509_sign(x, k, EVP_sha256()) > 0);
-	f = fopen(cert, "w");
-	assert_non_null(f);
-	assert_int_equal(PEM_write_X509(f, x), 1);
-	fclose(f);
-	f = fopen(key, "w");
-	assert_non_null(f);
-	assert_int_equal(PEM_write_PrivateKey(f, k, NULL, NULL, 0, NULL, NULL), 1);
-	fclose(f);
-	X509_free(x);
-	EVP_PKEY_free(k);
-}
+static struct tls_pair pairs[PAIRS];
+static char files[PAIRS][2][64];
+static struct tls_context *contexts[PAIRS];
 
 static int group_setup(void **state)
 {
+	static const char *const sans[PAIRS] = { "IP:127.0.0.1", "DNS:other.test" };
 	char why[256];
 
 	assert_non_null(mkdtemp(dir));
-	snprintf(cert, sizeof(cert), "%s/cert.pem", dir);
-	snprintf(key, sizeof(key), "%s/key.pem", dir);
-	write_pair();
-	assert_int_equal(tls_server_context(&(struct tls_pair){ cert, key }, 1, &server.ctx, why),
-	                 ERR_OK);
+	for (unsigned i = 0; i < PAIRS; i++) {
+		snprintf(files[i][0], sizeof(files[i][0]), "%s/%u.cert", dir, i);
+		snprintf(files[i][1], sizeof(files[i][1]), "%s/%u.key", dir, i);
+		pairs[i] = (struct tls_pair){ files[i][0], files[i][1] };
+		pair_write(&pairs[i], "mx.test", sans[i]);
+		assert_int_equal(tls_server_context(&pairs[i], 1, &contexts[i], why), ERR_OK);
+	}
 	return 0;
 }
 
 static int group_teardown(void **state)
 {
-	tls_context_free(&server.ctx);
+	for (unsigned i = 0; i < PAIRS; i++)
+		tls_context_free(&contexts[i]);
 	rig_remove_tree(dir);
 	return 0;
 }
 
-static int setup(void **state)
+static int setup_stopped(void **state)
 {
 	struct rig *r;
 	struct sockaddr_in sa;
@@ -188,7 +186,7 @@ static int setup(void **state)
 
 	rig_setup(state);
 	r = *state;
-	server = (struct server){ .ctx = server.ctx };
+	server = (struct server){ .ctx = contexts[GOOD] };
 	uv_ip4_addr("127.0.0.1", 0, &sa);
 	uv_tcp_init(&r->loop, &server.listener);
 	server.listener.data = &server;
@@ -199,7 +197,13 @@ static int setup(void **state)
 	r->conf.routes = (struct conf_map){ route_keys, route_values, 1 };
 	r->conf.starttls = true;
 	r->conf.destination_connections = 1;
-	rig_start(r);
+	return 0;
+}
+
+static int setup(void **state)
+{
+	setup_stopped(state);
+	rig_start(*state);
 	return 0;
 }
 
@@ -252,16 +256,201 @@ static void injected_replies_end_that_connection(void **state)
 	assert_int_equal(server.mails, 1);
 }
 
+/* ---- REQUIRETLS: rows */
+
+struct ended { Holdfast__EventKind kind; Holdfast__SmtpStage stage; char enhanced[12], text[256]; };
+
+static void take_event(void *arg, const Holdfast__Event *ev)
+{
+	struct ended *e = arg;
+
+	if (ev->account.len == 0 || ev->kind == HOLDFAST__EVENT_KIND__EVENT_ACCEPTED)
+		return;
+	e->kind = ev->kind;
+	e->stage = ev->evidence->stage;
+	snprintf(e->enhanced, sizeof(e->enhanced), "%.*s", (int)ev->evidence->enhanced.len,
+	         (const char *)ev->evidence->enhanced.data);
+	snprintf(e->text, sizeof(e->text), "%.*s", (int)ev->evidence->text.len,
+	         (const char *)ev->evidence->text.data);
+}
+
+static struct ended ended(struct rig *r)
+{
+	struct ended e = { 0 };
+
+	assert_int_equal(outbox_each(r->d->outbox, take_event, &e), ERR_OK);
+	return e;
+}
+
+static const struct strict_row {
+	const char *name;
+	unsigned    cert;     /* of the server */
+	unsigned    ca;       /* whose certificate is trusted */
+	enum manner manner;
+	bool        offered;
+	const char *why;      /* it bounces; NULL: it is delivered */
+} strict_rows[] = {
+	{ "REQUIRETLS goes to a host that proves its name and offers it", GOOD, GOOD, MN_GOOD, true,
+	  NULL },
+	{ "REQUIRETLS bounces where it is not offered", GOOD, GOOD, MN_GOOD, false,
+	  "REQUIRETLS support required: the host does not offer REQUIRETLS" },
+	{ "REQUIRETLS bounces where the certificate is of nobody we trust", GOOD, OTHER_NAME,
+	  MN_GOOD, true, "REQUIRETLS support required: self-signed certificate" },
+	{ "REQUIRETLS bounces where the certificate is another's", OTHER_NAME, OTHER_NAME, MN_GOOD,
+	  true, "REQUIRETLS support required: IP address mismatch" },
+	{ "REQUIRETLS bounces where STARTTLS is refused", GOOD, GOOD, MN_REFUSES, true,
+	  "REQUIRETLS support required: the host offers no TLS" },
+	{ "REQUIRETLS is never sent in the clear behind a broken handshake", GOOD, GOOD, MN_GARBAGE,
+	  true, "REQUIRETLS support required: wrong version number" },
+};
+
+static const struct strict_row *row;
+
+static int strict_setup(void **state)
+{
+	struct rig *r;
+
+	row = *state;
+	setup_stopped(state);
+	r = *state;
+	r->conf.tls_ca = files[row->ca][0];
+	rig_start(r);
+	server.ctx = contexts[row->cert];
+	server.manner = row->manner;
+	server.requiretls = row->offered;
+	return 0;
+}
+
+static void hand_strict(struct rig *r, const char *from)
+{
+	struct letter l;
+
+	letter_make(&l, "a@x.test", strlen(BODY));
+	l.env.mail_from = pb_str(from);
+	l.env.require_tls = true;
+	rig_hand(r, &l, BODY);
+}
+
+static void strict_row_ends(void **state)
+{
+	struct rig *r = *state;
+	struct ended e;
+
+	hand_strict(r, "sender@acme.test");
+	RIG_UNTIL(r, (e = ended(r)).kind != HOLDFAST__EVENT_KIND__EVENT_NONE);
+	if (row->why == NULL) {
+		assert_int_equal(e.kind, HOLDFAST__EVENT_KIND__EVENT_DELIVERED);
+		assert_int_equal(server.secure_mails, 1);
+		assert_int_equal(server.strict_mails, 1);
+		return;
+	}
+	assert_int_equal(e.kind, HOLDFAST__EVENT_KIND__EVENT_BOUNCED);
+	assert_string_equal(e.enhanced, "5.7.30");
+	assert_string_equal(e.text, row->why);
+	assert_int_equal(e.stage, HOLDFAST__SMTP_STAGE__STAGE_TLS);
+	assert_int_equal(server.mails, 0);
+	assert_true(metric_value(r->stage.metrics, DM_REQUIRETLS_PASSED_OVER) > 0);
+	assert_int_equal(metric_value(r->stage.metrics, DM_REPORTS), 1);
+}
+
+/* ---- REQUIRETLS: the rest */
+
+static void start_strict(struct rig *r, bool offered)
+{
+	r->conf.tls_ca = files[GOOD][0];
+	r->conf.recheck_age_ms = UINT64_MAX;
+	server.requiretls = offered;
+	rig_start(r);
+}
+
+static void a_host_that_cannot_be_asked_is_a_reason_to_wait(void **state)
+{
+	struct rig *r = *state;
+
+	snprintf(route_value, sizeof(route_value), "127.0.0.1:1");
+	start_strict(r, true);
+	hand_strict(r, "sender@acme.test");
+	RIG_UNTIL(r, metric_value(r->stage.metrics, DM_DEFERRALS) == 1);
+	assert_int_equal(ended(r).kind, HOLDFAST__EVENT_KIND__EVENT_NONE);
+	assert_int_equal(metric_value(r->stage.metrics, DM_REQUIRETLS_PASSED_OVER), 0);
+}
+
+static void a_report_goes_strictly_first_and_then_anyhow(void **state)
+{
+	struct rig *r = *state;
+
+	r->conf.retry_min_ms = r->conf.destination_pause_ms = 1;
+	start_strict(r, false);
+	hand_strict(r, "");
+	RIG_UNTIL(r, server.mails == 1 && tally_parts(r->d->tally) == 0);
+	assert_int_equal(server.strict_mails, 0);
+	assert_int_equal(ended(r).kind, HOLDFAST__EVENT_KIND__EVENT_DELIVERED);
+	assert_int_equal(metric_value(r->stage.metrics, DM_REQUIRETLS_PASSED_OVER), 1);
+}
+
+static void the_report_on_a_strict_mail_asks_for_tls_too(void **state)
+{
+	struct rig *r = *state;
+
+	start_strict(r, true);
+	server.refuses_rcpt = true;
+	hand_strict(r, "sender@acme.test");
+	RIG_UNTIL(r, ended(r).kind == HOLDFAST__EVENT_KIND__EVENT_BOUNCED);
+	server.refuses_rcpt = false;
+	RIG_UNTIL(r, server.mails == 1);
+	assert_int_equal(server.strict_mails, 1);
+}
+
+static void strict_and_other_mail_share_no_connection(void **state)
+{
+	struct rig *r = *state;
+
+	start_strict(r, true);
+	for (int i = 0; i < 10; i++) {
+		struct letter l;
+
+		letter_make(&l, "a@x.test", strlen(BODY));
+		rig_hand(r, &l, BODY);
+		hand_strict(r, "sender@acme.test");
+	}
+	RIG_UNTIL(r, server.mails == 20 && tally_parts(r->d->tally) == 0);
+	assert_int_equal(server.strict_mails, 10);
+	assert_int_equal(server.connections, 2);
+}
+
+static void an_authority_that_cannot_be_read_stops_the_start(void **state)
+{
+	struct tls_context *ctx = NULL;
+	char why[256] = "";
+
+	(void)state;
+	assert_int_equal(tls_client_verify_context("/nonexistent/ca", &ctx, why), ERR_IO);
+	assert_null(ctx);
+	assert_non_null(strstr(why, "/nonexistent/ca"));
+}
+
 #define IN_TLS(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+#define IN_STRICT(fn) cmocka_unit_test_setup_teardown(fn, setup_stopped, teardown)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
+	static const struct CMUnitTest others[] = {
 		IN_TLS(mail_goes_over_tls_where_it_is_offered),
 		IN_TLS(a_refusal_of_starttls_goes_on_in_the_clear),
 		IN_TLS(a_broken_handshake_is_followed_by_a_connection_without_tls),
 		IN_TLS(injected_replies_end_that_connection),
+		IN_STRICT(a_host_that_cannot_be_asked_is_a_reason_to_wait),
+		IN_STRICT(a_report_goes_strictly_first_and_then_anyhow),
+		IN_STRICT(the_report_on_a_strict_mail_asks_for_tls_too),
+		IN_STRICT(strict_and_other_mail_share_no_connection),
+		cmocka_unit_test(an_authority_that_cannot_be_read_stops_the_start),
 	};
+	struct CMUnitTest tests[ARRAY_LEN(strict_rows) + ARRAY_LEN(others)];
+	size_t n = ARRAY_LEN(strict_rows);
 
+	for (size_t i = 0; i < n; i++)
+		tests[i] = (struct CMUnitTest){ strict_rows[i].name, strict_row_ends, strict_setup,
+		                                teardown, (void *)(uintptr_t)&strict_rows[i] };
+	memcpy(tests + n, others, sizeof(others));
 	return cmocka_run_group_tests_name("delivery_tls", tests, group_setup, group_teardown);
 }

@@ -1,6 +1,7 @@
 /* tests/unit/test_resolve.c - MX, A and AAAA through libunbound against a name server here
  *
- * The server answers from the table below over UDP on a loopback port.
+ * The server answers from the table below over UDP on a loopback port.  signed.test is signed
+ * (Ed25519) until 2080; its signatures go out with what they sign, asked for or not.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,7 +9,9 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <stdlib.h>
 #include <strings.h>
+#include <unistd.h>
 #include <arpa/inet.h>
 #include <cmocka.h>
 #include <uv.h>
@@ -19,13 +22,13 @@
 
 #define WAIT_MS 20000
 
-enum { A = 1, MX = 15, AAAA = 28, SERVFAIL = 2, NXDOMAIN = 3, SILENT = -1 };
+enum { A = 1, MX = 15, AAAA = 28, RRSIG = 46, DNSKEY = 48, SERVFAIL = 2, NXDOMAIN = 3, SILENT = -1 };
 
 static const struct record {
 	const char *name;
 	int type;
 	unsigned preference;
-	const char *value; /* address or host; NULL: rcode in preference */
+	const char *value; /* address, host or hex; NULL: rcode in preference; RRSIG: of that type */
 } records[] = {
 	{ "order.test", MX, 20, "last.test" },
 	{ "order.test", MX, 5, "first.test" },
@@ -49,7 +52,23 @@ static const struct record {
 	{ "both.test", A, 0, "9.9.9.9" },
 	{ "broken.test", 0, SERVFAIL, NULL },
 	{ "silent.test", 0, (unsigned)SILENT, NULL },
+	{ "signed.test", MX, 10, "first.test" },
+	{ "signed.test", RRSIG, MX,
+	  "000f0f020000012ccee7b9805e0be1005ffa067369676e6564047465737400c980f3cc2a9c90ce1c"
+	  "857096d738d38ff0d22155efe8bc390862c1cca6d180b9939f5546e2616f40f7cd215ad1133d57fa"
+	  "6bb53cfbeb482fbe3d627ca44f3e08" },
+	{ "signed.test", DNSKEY, 0,
+	  "0101030f2545c12f9265157b08bf484daa73c9fc434c6078dcb164d08a3746d52e59236b" },
+	{ "signed.test", RRSIG, DNSKEY,
+	  "00300f020000012ccee7b9805e0be1005ffa067369676e656404746573740068368c02245298f759"
+	  "a0ace8be927cd2ec08fe8508d221426964e7e55fa4c597afc7ed6baeb29a904751aa7b1a8de8af12"
+	  "c5f260b3b2f81cc0ef01797cd6390e" },
 };
+
+#define KEY_DIGEST " IN DS 24570 15 2 73dc8a23e71aa02b5d923107c0a4263a5b6d5ccd50c0dac605cc32c6fbe12808\n"
+
+static const char anchors[] = "signed.test." KEY_DIGEST "order.test." KEY_DIGEST;
+static char anchor_file[] = "/tmp/hf-anchor-XXXXXX";
 
 /* ---- the name server */
 
@@ -101,7 +120,12 @@ static void put_record(struct reply *r, const struct record *rec)
 	put16(r, 300);
 	at = r->len;
 	put16(r, 0);
-	if (rec->type == MX) {
+	if (rec->type == RRSIG || rec->type == DNSKEY) {
+		unsigned byte;
+
+		for (const char *h = rec->value; sscanf(h, "%2x", &byte) == 1; h += 2)
+			r->data[r->len++] = (char)byte;
+	} else if (rec->type == MX) {
 		put16(r, rec->preference);
 		put_name(r, rec->value);
 	} else {
@@ -144,7 +168,8 @@ static void answer(struct server *s, const struct sockaddr *to, const char *q, s
 		if (strcasecmp(records[i].name, name) != 0)
 			continue;
 		rcode = records[i].value == NULL ? (int)records[i].preference : 0;
-		if (rcode == 0 && records[i].type == type) {
+		if (rcode == 0 && (records[i].type == type ||
+		                   (records[i].type == RRSIG && (int)records[i].preference == type))) {
 			put_record(r, &records[i]);
 			count++;
 		}
@@ -224,6 +249,7 @@ struct got {
 	unsigned calls;
 	enum resolve_end end;
 	unsigned n, port;
+	bool secure;
 	char hosts[256]; /* "first.test=127.0.0.11 ..." */
 };
 
@@ -236,6 +262,7 @@ static void on_done(void *owner, uint64_t id, const struct resolution *r)
 	g->calls++;
 	g->end = r->end;
 	g->n = r->n;
+	g->secure = r->secure;
 	assert_non_null(r->text);
 	for (unsigned i = 0; i < r->n; i++) {
 		const struct sockaddr *sa = (const struct sockaddr *)&r->address[i].sa;
@@ -251,10 +278,12 @@ static void on_done(void *owner, uint64_t id, const struct resolution *r)
 	}
 }
 
+static const char *anchor = "";
+
 static void start(struct server *s, bool allow_private, uint64_t wait_ms)
 {
 	char forwarder[32];
-	struct resolve_conf conf = { forwarder, wait_ms, allow_private };
+	struct resolve_conf conf = { forwarder, wait_ms, anchor, allow_private };
 
 	snprintf(forwarder, sizeof(forwarder), "127.0.0.1:%u", s->port);
 	assert_int_equal(resolver_open(&s->loop, &conf, &current), ERR_OK);
@@ -360,9 +389,43 @@ static void questions_that_are_open_at_the_end_are_dropped(void **state)
 
 static void a_forwarder_that_cannot_be_read_is_refused(void **state)
 {
-	struct resolve_conf conf = { "not a place", 1000, true };
+	struct resolve_conf conf = { "not a place", 1000, "", true };
 
 	assert_int_equal(resolver_open(&server->loop, &conf, &current), ERR_SYNTAX);
+}
+
+/* ---- DNSSEC */
+
+static void validation_tells_which_hosts_are_proven(void **state)
+{
+	static const struct { const char *domain; enum resolve_end end; bool secure; } asks[] = {
+		{ "signed.test", RESOLVE_OK, true },
+		{ "order.test", RESOLVE_LATER, false },  /* its zone should be signed and is not */
+		{ "equal.test", RESOLVE_OK, false },     /* nothing says that it should be */
+		{ "implicit.test", RESOLVE_OK, false },
+	};
+
+	start(server, true, WAIT_MS);
+	assert_false(ask(server, "signed.test", true).secure); /* without an anchor */
+	resolver_close(&current);
+	anchor = anchor_file;
+	start(server, true, WAIT_MS);
+	anchor = "";
+	for (size_t i = 0; i < ARRAY_LEN(asks); i++) {
+		struct got g = ask(server, asks[i].domain, true);
+
+		if (g.end != asks[i].end || g.secure != asks[i].secure)
+			fail_msg("%s: end %d, secure %d", asks[i].domain, (int)g.end, g.secure);
+	}
+	resolver_close(&current);
+}
+
+static void an_anchor_that_cannot_be_read_is_refused(void **state)
+{
+	anchor = "/nonexistent/anchor";
+	assert_int_equal(resolver_open(&server->loop, &(struct resolve_conf){
+		"", 1000, anchor, true }, &current), ERR_IO);
+	anchor = "";
 }
 
 static void only_addresses_of_the_internet_are_public(void **state)
@@ -392,17 +455,23 @@ static void only_addresses_of_the_internet_are_public(void **state)
 
 static int group_setup(void **state)
 {
+	int fd = mkstemp(anchor_file);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, anchors, sizeof(anchors) - 1), sizeof(anchors) - 1);
+	close(fd);
 	return setup((void **)&server);
 }
 
 static int group_teardown(void **state)
 {
+	unlink(anchor_file);
 	return teardown((void **)&server);
 }
 
 int main(void)
 {
-	struct CMUnitTest tests[ARRAY_LEN(rows) + 5];
+	struct CMUnitTest tests[ARRAY_LEN(rows) + 7];
 	size_t n = ARRAY_LEN(rows);
 
 	for (size_t i = 0; i < n; i++)
@@ -413,6 +482,8 @@ int main(void)
 	tests[n++] = (struct CMUnitTest)cmocka_unit_test(
 		questions_that_are_open_at_the_end_are_dropped);
 	tests[n++] = (struct CMUnitTest)cmocka_unit_test(a_forwarder_that_cannot_be_read_is_refused);
+	tests[n++] = (struct CMUnitTest)cmocka_unit_test(validation_tells_which_hosts_are_proven);
+	tests[n++] = (struct CMUnitTest)cmocka_unit_test(an_anchor_that_cannot_be_read_is_refused);
 	tests[n++] = (struct CMUnitTest)cmocka_unit_test(only_addresses_of_the_internet_are_public);
 	return cmocka_run_group_tests_name("resolve", tests, group_setup, group_teardown);
 }
