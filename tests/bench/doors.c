@@ -23,8 +23,9 @@ static void usage(void)
 	      "  -e MODE      plain, starttls or tls from the start (plain)\n"
 	      "  -V VERSION   1.2 or 1.3 only (what both ends have)\n"
 	      "  -r           resume: each handshake offers the ticket that came last\n"
-	      "  -u USER:PASS AUTH PLAIN\n"
-	      "  -S N         source addresses 127.0.0.1..N to connect from (any)\n"
+	      "  -u USER:PASS AUTH PLAIN; %d in USER is the account number\n"
+	      "  -U N         accounts to spread the sessions over (1)\n"
+	      "  -S N         connect from 127.0.0.1, 127.0.1.1 ..., of N networks (any)\n"
 	      "  -i           hold: open all N after EHLO (and AUTH), print a line, wait for the end\n"
 	      "               of the standard input, then NOOP and QUIT on each, and print another\n"
 	      "  -v           print the errors met, 20 at most\n"
@@ -38,6 +39,7 @@ enum step { NONE, CONNECT, SHAKE, GREET, EHLO, STARTTLS, AUTH, OPEN, NOOP, QUIT 
 struct door {
 	struct wire w;
 	enum step step;
+	unsigned account;
 	uint64_t since, shook;     /* the step's begin; the handshake's */
 	char in[1024];
 	size_t in_len;
@@ -51,7 +53,8 @@ static enum wire_mode mode;
 static int ep, nsrc, resume, hold, verbose, shown, at_once = 16;
 static uint64_t total = 1000;
 static double step_limit = 30;
-static char auth_line[1024];
+static const char *auth;
+static unsigned naccounts = 1;
 
 static uint64_t n_started, n_under_way, n_done, n_failed, n_open, n_lost, n_shaken, n_resumed,
 	n_answered, n_ended;
@@ -99,12 +102,13 @@ static void say(struct door *d, const char *line, enum step next)
 
 static void start(struct door *d)
 {
-	int source = nsrc ? (int)(n_started % (uint64_t)nsrc) : -1;
+	int source = nsrc ? (int)(n_started % (uint64_t)nsrc) * 256 : -1;
 	struct epoll_event e = { .events = EPOLLIN | EPOLLOUT, .data.ptr = d };
 
 	n_started++;
 	n_under_way++;
 	d->in_len = 0;
+	d->account = (unsigned)(n_started % naccounts);
 	go(d, CONNECT);
 	if (wire_connect(&d->w, &target, source))
 		failed(d, strerror(errno));
@@ -139,6 +143,26 @@ static void shaken(struct door *d)
 		say(d, "EHLO doors.test\r\n", EHLO);
 }
 
+static void say_auth(struct door *d)
+{
+	unsigned char plain[512] = { 0 };
+	char line[1024] = "AUTH PLAIN ", user[256];
+	const char *colon = strchr(auth, ':'), *mark = strstr(auth, "%d");
+	size_t ul;
+
+	if (mark && mark < colon)
+		snprintf(user, sizeof user, "%.*s%u%.*s", (int)(mark - auth), auth, d->account,
+			 (int)(colon - mark - 2), mark + 2);
+	else
+		snprintf(user, sizeof user, "%.*s", (int)(colon - auth), auth);
+	ul = strlen(user);
+	snprintf((char *)plain + 1, 255, "%s", user);
+	snprintf((char *)plain + 2 + ul, 255, "%s", colon + 1);
+	EVP_EncodeBlock((unsigned char *)line + 11, plain, (int)(2 + ul + strlen(colon + 1)));
+	strcat(line, "\r\n");
+	say(d, line, AUTH);
+}
+
 static void opened(struct door *d)
 {
 	go(d, OPEN);
@@ -167,8 +191,8 @@ static void on_reply(struct door *d, int code, const char *line)
 			say(d, "STARTTLS\r\n", STARTTLS);
 		else if (!hold)
 			done(d);
-		else if (*auth_line)
-			say(d, auth_line, AUTH);
+		else if (auth)
+			say_auth(d);
 		else
 			opened(d);
 		return;
@@ -339,21 +363,6 @@ static void hold_all(void)
 	       n_answered, n_ended, n_lost);
 }
 
-static void auth_plain(const char *cred)
-{
-	unsigned char plain[512];
-	size_t n = strlen(cred), ul = strcspn(cred, ":");
-
-	if (n + 2 > sizeof plain || ul == n)
-		usage();
-	plain[0] = 0;
-	memcpy(plain + 1, cred, n + 1);
-	plain[1 + ul] = 0;
-	memcpy(auth_line, "AUTH PLAIN ", 11);
-	EVP_EncodeBlock((unsigned char *)auth_line + 11, plain, (int)n + 1);
-	strcat(auth_line, "\r\n");
-}
-
 int main(int argc, char **argv)
 {
 	const char *host = "127.0.0.1";
@@ -362,7 +371,7 @@ int main(int argc, char **argv)
 	uint64_t t0, t1;
 	struct rlimit files;
 
-	while ((c = getopt(argc, argv, "h:p:n:c:d:t:e:V:ru:S:iv")) != -1) {
+	while ((c = getopt(argc, argv, "h:p:n:c:d:t:e:V:ru:U:S:iv")) != -1) {
 		switch (c) {
 		case 'h': host = optarg; break;
 		case 'p': port = atoi(optarg); break;
@@ -380,7 +389,12 @@ int main(int argc, char **argv)
 				usage();
 			break;
 		case 'r': resume = 1; break;
-		case 'u': auth_plain(optarg); break;
+		case 'u':
+			auth = optarg;
+			if (!strchr(auth, ':') || strlen(auth) > 200)
+				usage();
+			break;
+		case 'U': naccounts = (unsigned)atoi(optarg); break;
 		case 'S': nsrc = atoi(optarg); break;
 		case 'i': hold = 1; break;
 		case 'v': verbose = 1; break;
@@ -389,7 +403,7 @@ int main(int argc, char **argv)
 	}
 	target.sin_family = AF_INET;
 	target.sin_port = htons((uint16_t)port);
-	if (inet_pton(AF_INET, host, &target.sin_addr) != 1 || at_once < 1 || total < 1 ||
+	if (inet_pton(AF_INET, host, &target.sin_addr) != 1 || at_once < 1 || total < 1 || naccounts < 1 ||
 	    optind != argc)
 		usage();
 	if ((ntohl(target.sin_addr.s_addr) >> 24) != 127) {

@@ -12,7 +12,7 @@ import subprocess
 import pytest
 from relay import BIN, Relay, memory_mb, wait_for
 
-SESSIONS = 2000
+SESSIONS, ACCOUNTS = 2000, 4
 DESCRIPTORS = 2 * SESSIONS + 1000  # of one process, with room
 KIB_AT_MOST = 40                   # a session
 
@@ -26,6 +26,8 @@ def relay(sink):
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 1024), hard))
     try:
         with Relay(route=sink) as r:
+            for i in range(ACCOUNTS):
+                r.account("idle%d" % i)
             yield r
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
@@ -55,7 +57,7 @@ def descriptors(pid):
 @pytest.mark.parametrize("way, auth", [("plain", False), ("starttls", False), ("tls", True)])
 def test_idle_sessions_cost_little_and_leave_nothing(relay, sink, way, auth):
     port = relay.submissions_port if way == "tls" else relay.submission_port
-    options = ["-e", way] + (["-u", "%s:%s" % (relay.login, relay.password)] if auth else [])
+    options = ["-e", way] + (["-u", "idle%d:pw", "-U", str(ACCOUNTS)] if auth else [])
     # A new process: memory that other sessions have given back would hide what these take.
     relay.kill("ingest-1", signal.SIGTERM)
     relay.start("ingest-1")
