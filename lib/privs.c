@@ -64,6 +64,12 @@ static int keep_bind_only(void)
 	return (int)syscall(SYS_capset, &head, data);
 }
 
+/* The kernel has cleared it with the change of user. */
+static int set_dumpable(unsigned long yes)
+{
+	return prctl(PR_SET_DUMPABLE, yes, 0, 0, 0);
+}
+
 static enum err change(const struct passwd *pw, char why[PRIVS_WHY])
 {
 	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0 && errno != EINVAL)
@@ -78,6 +84,8 @@ static enum err change(const struct passwd *pw, char why[PRIVS_WHY])
 		return failed(why, "setresuid", errno);
 	if (keep_bind_only() != 0)
 		return failed(why, "capset", errno);
+	if (PRIVS_SANITIZER && set_dumpable(1) != 0)
+		return failed(why, "PR_SET_DUMPABLE", errno);
 	return ERR_OK;
 }
 
@@ -206,12 +214,14 @@ enum err privs_seal(bool sandbox, char why[PRIVS_WHY])
 	enum err err = drop_all(why);
 	int rc;
 
-	if (err != ERR_OK || !sandbox)
+	if (err != ERR_OK)
 		return err;
 	/* Memory holds mail and keys: no core file, and no other process of this user
 	 * that looks into it. */
-	if (!PRIVS_SANITIZER && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
+	if (set_dumpable(!sandbox || PRIVS_SANITIZER) != 0)
 		return failed(why, "PR_SET_DUMPABLE", errno);
+	if (!sandbox)
+		return ERR_OK;
 	rc = privs_filter_load();
 	return rc == 0 ? ERR_OK : failed(why, "seccomp filter", -rc);
 }

@@ -474,10 +474,13 @@ static void say_ready(struct life *l)
 
 static void run(struct life *l)
 {
+	bool opened;
+
 	open_loop(l);
-	if (check_store(l) && open_http(l) && open_parts(l)) {
-		if (!seal(l))
-			leave_failed(l);
+	opened = check_store(l) && open_http(l) && open_parts(l);
+	if (!seal(l)) /* closing again needs no privileges either */
+		leave_failed(l);
+	if (opened) {
 		say_ready(l);
 		uv_run(&l->loop, UV_RUN_DEFAULT);
 		if (l->exit_code != EX_OK)

@@ -419,7 +419,8 @@ static int seal_without_filter(const void *arg)
 
 	if (privs_seal(false, why) != ERR_OK)
 		return UNSEALED;
-	return prctl(PR_GET_SECCOMP) == 0 && prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 0 ? 0 : BROKEN;
+	return prctl(PR_GET_SECCOMP) == 0 && prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 0 &&
+	       prctl(PR_GET_DUMPABLE) == 1 ? 0 : BROKEN;
 }
 
 static void no_sandbox_is_no_filter(void **state)
