@@ -73,14 +73,17 @@ static void shorten_lead(struct repair *r, size_t lead)
 	r->out.data[r->out.len] = '\0';
 }
 
-/* The last white space of the full line behind lead, or lead. */
+/* The last place for a fold in the full line: at white space that is not in front of the text
+ * or the colon; 0 when there is none. */
 static size_t soft_place(const char *line, size_t lead)
 {
+	const char *colon = lead == 0 ? memchr(line, ':', FULL) : NULL;
+	size_t least = colon != NULL ? (size_t)(colon - line) : lead;
 	size_t at = FULL - 1;
 
-	while (at > lead && !is_wsp(line[at]))
+	while (at > least && !is_wsp(line[at]))
 		at--;
-	return at;
+	return at > least ? at : 0;
 }
 
 /* Fold the full line, which goes on with [p, p+n); returns how much of that is left off.  No
@@ -90,17 +93,17 @@ static size_t fold(struct repair *r, const char *p, size_t n)
 {
 	const char *line = r->out.data + r->line;
 	size_t lead = wsp_length(line, FULL), next = wsp_length(p, n);
-	size_t at = next > 0 ? FULL : soft_place(line, lead);
+	size_t at = next == 0 ? soft_place(line, lead) : lead < FULL ? FULL : 0;
 
 	if (next == n)
 		return n;
-	if (at > lead)
+	if (at > 0)
 		break_at(r, at, "\r\n");
 	else if (lead > 1)
 		shorten_lead(r, lead);
 	else
 		break_at(r, hard_place(r, p, n), "\r\n ");
-	return next > 0 && lead < FULL ? next - 1 : next;
+	return next > 0 && at > 0 ? next - 1 : next;
 }
 
 static void add_text(struct repair *r, const char *p, size_t n)

@@ -118,6 +118,8 @@ static const struct long_row {
 	  "A: b\r\n{500x }{700xc}\r\n\r\n", "A: b\r\n {700xc}\r\n\r\n" },
 	{ "a line of white space does not become a blank line", "A: b\r\n{3000x }\r\nC: d\r\n",
 	  "A: b\r\n{998x }\r\nC: d\r\n" },
+	{ "white space before the colon is no place", "A :{1000xb}\r\n\r\n",
+	  "A :{995xb}\r\n {5xb}\r\n\r\n" },
 	{ "a break makes no field out of the rest of a line", "A: {996xb}Bcc: x@y.test\r\n\r\n",
 	  "A:\r\n {996xb}B\r\n cc: x@y.test\r\n\r\n" },
 	{ "a long line is broken where NULs were taken out, too",
