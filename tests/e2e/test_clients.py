@@ -59,8 +59,8 @@ def eight_bit(client):
 
 
 def utf8(client):
-    more = MIME[0], MIME[1].replace("iso-8859-1", "utf-8"), MIME[2], "X-Gr\u00fc\u00dfe: \u4f60\u597d"
-    return header(client, "\u00fctf8", *more[:3], "Comments: Gr\u00fc\u00dfe \u4f60\u597d") \
+    mime = [line.replace("iso-8859-1", "utf-8") for line in MIME]
+    return header(client, "utf8", *mime, "Comments: Gr\u00fc\u00dfe \u4f60\u597d") \
         + "\u00dcml\u00e4ute, \u4f60\u597d, \U0001f4e7\r\n".encode()
 
 
@@ -133,6 +133,7 @@ def test_what_a_client_sends_arrives_unchanged(relay, sink, request, tmp_path, c
         check_same(sink.message(rcpt), sent)
     said = sink.delivered(rcpts[0])[0]["mail_params"].split()
     assert ("SMTPUTF8" in said) == mail.utf8
+    assert (b"with UTF8SMTP" in fields(sink.message(rcpts[0]))[0]) == mail.utf8
     if message == "eight_bit" and client in EIGHT_BIT:
         assert "BODY=8BITMIME" in said
 
