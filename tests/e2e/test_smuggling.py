@@ -224,3 +224,71 @@ def test_one_line_is_never_two_commands(refusing, end):
     assert [c.reply()[0], c.reply()[0]] == [250, 221]
     with pytest.raises(ConnectionError):
         c.line()
+
+
+def test_mail_that_was_held_is_stuffed_too(refusing):
+    """From BDAT through the holding area to DATA."""
+    relay = refusing.relay
+    login, password = relay.account("held", "--state", "review")
+    text = b"x\r\n.\r\n" + EVIL + b".\r\n\r\n..\r\n"
+    c = relay.client(login, password)
+    rcpt = open_message(c)
+    message = HEAD + IDS + b"\r\n" + text
+    c.send(b"BDAT %d LAST\r\n" % len(message) + message)
+    assert c.reply()[0] == 250
+    c.quit()
+    (mail,) = relay.rows("holdq", "list", "--account", "held")
+    relay.holdq("release", mail["id"])
+    refusing.check({rcpt: text})
+
+
+HELO = ["[127.0.0.1]", "a.test (b)", "a.test\tX-Injected: 1", "a.test\x0bX-Injected: 1",
+        "a.test;X-Injected: 1", "\"a.test\\", "a(b\\", ")a", "<a>", "a.test\x85X-Injected: 1",
+        "x" * 250, "a.test X-Injected: 1", "a\0b", "\u00fc.test"]
+
+
+@pytest.mark.parametrize("name", range(len(HELO)))
+def test_a_client_name_adds_no_field(refusing, name):
+    c = Smtp(refusing.relay.submission_port)
+    code, text = c.cmd("EHLO " + HELO[name])
+    if code != 250:
+        assert code in (500, 501), (code, text)
+        return
+    c.auth(refusing.relay.login, refusing.relay.password)
+    rcpt = open_message(c)
+    assert c.cmd("DATA")[0] == 354
+    c.send(HEAD + IDS + b"\r\nx\r\n.\r\n")
+    assert c.reply()[0] == 250
+    c.quit()
+    got = refusing.check({rcpt: b"x\r\n"})[rcpt]
+    trace, _, rest = got.partition(HEAD)
+    assert rest == IDS + b"\r\nx\r\n"
+    lines = trace.split(b"\r\n")
+    assert lines.pop() == b"" and lines[0].startswith(b"Received: from ")
+    assert all(line.startswith(b"\t") for line in lines[1:]) and not faulty(trace)
+    assert all(c == 9 or 32 <= c < 127 for line in lines for c in line), lines
+
+
+@pytest.mark.parametrize("bad", ["+0D+0AX-Injected:+20yes", "+0AX-Injected:+20yes",
+                                 "+0DX-Injected:+20yes", "+0D+0A+0D+0AX-Injected:+20yes", "+00"])
+def test_an_encoded_line_end_adds_no_field_to_a_report(world, bad):
+    """ENVID and ORCPT may hold any byte in code, and the report tells them in clear."""
+    with Relay(route=world.start()) as relay:
+        c = relay.client()
+        codes = [c.cmd("MAIL FROM:<s@demo.test> RET=HDRS ENVID=e" + bad)[0]]
+        if codes[0] != 250:
+            assert codes[0] == 501
+            assert c.cmd("MAIL FROM:<s@demo.test> RET=HDRS")[0] == 250
+        codes.append(c.cmd("RCPT TO:<hard-x@world.test> NOTIFY=FAILURE ORCPT=rfc822;o" + bad)[0])
+        if codes[1] != 250:
+            assert codes[1] == 501
+            assert c.cmd("RCPT TO:<hard-x@world.test>")[0] == 250
+        assert c.cmd("DATA")[0] == 354
+        c.send(HEAD + b"\r\nx\r\n.\r\n")
+        assert c.reply()[0] == 250
+        c.quit()
+        report = world.message("s@demo.test")
+        assert b"Final-Recipient: rfc822; hard-x@world.test" in report
+        assert not any(line.startswith(b"X-Injected")
+                       for line in report.replace(b"\r", b"\n").split(b"\n"))
+        assert not faulty(report)
