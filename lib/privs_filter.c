@@ -35,9 +35,9 @@ static const char *const allowed[] = {
 	"rt_sigaction", "rt_sigpending", "rt_sigprocmask", "rt_sigreturn", "rt_sigsuspend",
 	"rt_sigtimedwait", "sched_get_priority_max", "sched_get_priority_min",
 	"sched_getaffinity", "sched_getattr", "sched_getparam", "sched_getscheduler",
-	"sched_setaffinity", "sched_setparam", "sched_yield", "set_robust_list", "set_tid_address", "setitimer", "sigaltstack",
-	"sigreturn", "time", "timer_create", "timer_delete", "timer_getoverrun",
-	"timer_gettime", "timer_settime", "times",
+	"sched_setaffinity", "sched_setparam", "sched_yield", "set_robust_list",
+	"set_tid_address", "setitimer", "sigaltstack", "sigreturn", "time", "timer_create",
+	"timer_delete", "timer_getoverrun", "timer_gettime", "timer_settime", "times",
 	/* who and where we are */
 	"getegid", "geteuid", "getgid", "getgroups", "getpgid", "getpgrp", "getpid", "getppid",
 	"getpriority", "getresgid", "getresuid", "getrlimit", "getrusage", "getsid", "gettid",
