@@ -63,8 +63,9 @@ void stream_deadline(struct stream *s, uint64_t ms);
 enum err stream_secure_server(struct stream *s, struct tls_context *ctx) MUST_CHECK;
 enum err stream_secure_client(struct stream *s, struct tls_context *ctx,
                               const char *name) MUST_CHECK;
-/* These bytes, which data() has handed over, are the first of the peer's handshake (they came behind a
- * header of some other protocol).  Right after stream_secure_server(); copied. */
+/* These bytes, which data() has handed over, are the first of the peer's handshake
+ * (they came behind a header of some other protocol).  Right after
+ * stream_secure_server(); copied. */
 void stream_secure_early(struct stream *s, const void *p, size_t len);
 bool        stream_is_secure(const struct stream *s);
 const char *stream_tls_version(const struct stream *s); /* "TLS1.3", or NULL */
