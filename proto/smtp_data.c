@@ -83,6 +83,7 @@ struct walk {
 	struct buf *out;
 	size_t max;
 	bool over;
+	bool dots;    /* a leading dot means something */
 };
 
 static void store(struct walk *w, const char *p, size_t len)
@@ -161,35 +162,58 @@ static void walk_after_dot_cr(struct walk *w)
 	w->d->state = AFTER_CR;
 }
 
+static void walk(struct walk *w)
+{
+	struct smtp_data_in *d = w->d;
+	size_t crs = d->state == AFTER_CR || d->state == AFTER_DOT_CR;
+
+	while (w->at < w->n && d->state != AT_END) {
+		if (w->dots && d->state == AT_BOL && w->p[w->at] == '.') {
+			flush(w, 1);
+			d->state = AFTER_DOT;
+		} else if (d->state == AFTER_DOT && w->p[w->at] == '\r') {
+			flush(w, 1);
+			d->state = AFTER_DOT_CR;
+		} else if (d->state == AFTER_DOT_CR) {
+			walk_after_dot_cr(w);
+		} else if (d->state == AFTER_CR) {
+			walk_after_cr(w);
+		} else {
+			walk_line(w);
+		}
+	}
+	flush(w, 0);
+	crs += count_bytes(d, (const uint8_t *)w->p, w->at);
+	if (d->state == AFTER_CR || d->state == AFTER_DOT_CR)
+		crs--; /* its LF may be on the way */
+	d->bare_cr |= crs > w->crlfs;
+}
+
 size_t smtp_data_decode(struct smtp_data_in *d, const char *p, size_t n, struct buf *out,
                         size_t max, bool *over, bool *done)
 {
-	struct walk w = { .d = d, .p = p, .n = n, .out = out, .max = max };
-	size_t crs = d->state == AFTER_CR || d->state == AFTER_DOT_CR;
+	struct walk w = { .d = d, .p = p, .n = n, .out = out, .max = max, .dots = true };
 
-	while (w.at < n && d->state != AT_END) {
-		if (d->state == AT_BOL && p[w.at] == '.') {
-			flush(&w, 1);
-			d->state = AFTER_DOT;
-		} else if (d->state == AFTER_DOT && p[w.at] == '\r') {
-			flush(&w, 1);
-			d->state = AFTER_DOT_CR;
-		} else if (d->state == AFTER_DOT_CR) {
-			walk_after_dot_cr(&w);
-		} else if (d->state == AFTER_CR) {
-			walk_after_cr(&w);
-		} else {
-			walk_line(&w);
-		}
-	}
-	flush(&w, 0);
-	crs += count_bytes(d, (const uint8_t *)p, w.at);
-	if (d->state == AFTER_CR || d->state == AFTER_DOT_CR)
-		crs--; /* its LF may be on the way */
-	d->bare_cr |= crs > w.crlfs;
+	walk(&w);
 	*over |= w.over;
 	*done = d->state == AT_END;
 	return w.at;
+}
+
+void smtp_data_chunk(struct smtp_data_in *d, const char *p, size_t n, struct buf *out,
+                     size_t max, bool *over)
+{
+	struct walk w = { .d = d, .p = p, .n = n, .out = out, .max = max };
+
+	walk(&w);
+	*over |= w.over;
+}
+
+void smtp_data_chunks_end(struct smtp_data_in *d)
+{
+	d->bare_cr |= d->state == AFTER_CR;
+	if (d->line > d->longest)
+		d->longest = d->line;
 }
 
 static bool ends_line(uint8_t c)

@@ -1,7 +1,8 @@
 /* proto/smtp_data.h - the message on the wire: dot-stuffing both ways (RFC 5321, 4.5.2)
  *
- * The end is CR LF . CR LF and nothing else: no other mixture of line endings
- * ends a message or hides an end, whatever either side believes (SMTP smuggling).
+ * DATA is decoded by smtp_data_decode(), the chunks of BDAT (RFC 3030) by smtp_data_chunk(): both
+ * note the same faults of the lines. The end is CR LF . CR LF and nothing else: no other mixture
+ * of line endings ends a message or hides an end, whatever either side believes (SMTP smuggling).
  * Pure.
  */
 #ifndef PROTO_SMTP_DATA_H
@@ -29,6 +30,13 @@ struct smtp_data_in {
  * (*over is set): the caller answers 552 after it. */
 size_t smtp_data_decode(struct smtp_data_in *d, const char *p, size_t n, struct buf *out,
                         size_t max, bool *over, bool *done);
+
+/* Take [p, p+n), all of it bytes of a chunk: no dots are removed and no end is looked for.
+ * Storing stops at max as above.  Chunks of one message share d. */
+void smtp_data_chunk(struct smtp_data_in *d, const char *p, size_t n, struct buf *out,
+                     size_t max, bool *over);
+/* The last chunk was taken: a CR or a line that it ended in counts now. */
+void smtp_data_chunks_end(struct smtp_data_in *d);
 
 /* Does a message need stuffing at all?  Most do not: then it is sent as it is. */
 bool smtp_data_needs_stuffing(const void *p, size_t n);
