@@ -3,9 +3,8 @@
  * A job is the loop's until it is queued, the pool's until on_checked(), and freed there.
  * An unknown login is checked like a known one, against keys that policy makes up.
  */
-#include "ingest/auth.h"
+#include "ingest/auth_in.h"
 
-#include <assert.h>
 #include <string.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
@@ -15,28 +14,21 @@
 #include "lib/clock.h"
 #include "lib/mem.h"
 
-#define CACHE_SIZE 1024 /* slots; a digest has one place */
-#define CACHE_MS   60000
+#define CACHE_MS 60000
 
 struct job {
+	TAILQ_ENTRY(job) asking;
 	uv_work_t work;
 	struct stage *stage;
 	uint64_t id;         /* in auth->jobs while policy is asked */
-	uint64_t session, q;
+	struct auth_who who;
 	struct sasl_login login;
-	struct sasl_keys keys;
-	char account[INGEST_ACCOUNT_MAX + 1];
 	uint8_t digest[SASL_KEY_LEN];
-	bool known, same;
+	bool same;
 };
 
-struct auth {
-	struct ingest *in;
-	struct idmap *jobs;
-	unsigned n_open;     /* asked or on the pool */
-	uint8_t key[SASL_KEY_LEN];
-	struct { uint8_t digest[SASL_KEY_LEN]; uint64_t until_ms; } cache[CACHE_SIZE];
-};
+const char auth_no_answer[] =
+	"454 4.7.0 Authentication is not possible now, try again later\r\n";
 
 struct auth *auth_new(struct ingest *in)
 {
@@ -46,28 +38,141 @@ struct auth *auth_new(struct ingest *in)
 		log_fatal(71, "no-random", LOG_PAIRS());
 	a->in = in;
 	a->jobs = idmap_new();
+	a->exchanges = idmap_new();
+	TAILQ_INIT(&a->asking);
+	TAILQ_INIT(&a->all_exchanges);
+	a->scram = scram_lib_new();
+	a->guard = auth_guard_new(in->conf.auth_fail_window);
 	return a;
 }
 
 static void job_free(struct job *j)
 {
 	sasl_wipe(&j->login);
-	OPENSSL_cleanse(&j->keys, sizeof(j->keys));
+	OPENSSL_cleanse(&j->who.keys, sizeof(j->who.keys));
 	xfree(j);
+}
+
+/* Policy has answered, or never will. */
+static void job_asked(struct auth *a, struct job *j)
+{
+	idmap_remove(a->jobs, j->id);
+	TAILQ_REMOVE(&a->asking, j, asking);
 }
 
 void auth_free(struct auth **ap)
 {
 	struct auth *a = *ap;
+	struct job *j;
 
 	if (a == NULL)
 		return;
-	assert(idmap_count(a->jobs) == 0);
+	while ((j = TAILQ_FIRST(&a->asking)) != NULL) {
+		job_asked(a, j);
+		job_free(j);
+	}
+	auth_scram_free_all(a);
 	idmap_free(&a->jobs);
+	idmap_free(&a->exchanges);
+	scram_lib_free(&a->scram);
+	auth_guard_free(&a->guard);
 	OPENSSL_cleanse(a->key, sizeof(a->key));
 	xfree(a);
 	*ap = NULL;
 }
+
+/* ---- what both ways share */
+
+void auth_who_fill(struct auth_who *w, const struct auth_client *c, uint64_t q,
+                   const char *login)
+{
+	w->session = c->session;
+	w->q = q;
+	memcpy(w->ip, c->ip, c->ip_len);
+	w->ip_len = c->ip_len;
+	memcpy(w->ip_text, c->ip_text, strnlen(c->ip_text, sizeof(w->ip_text) - 1));
+	memcpy(w->login, login, strnlen(login, SASL_LOGIN_MAX));
+}
+
+bool auth_admit(struct auth *a, const struct auth_who *w)
+{
+	const struct ingest_conf *c = &a->in->conf;
+	const struct auth_limits limits = {
+		.ip = (unsigned)c->auth_fail_ip, .network = (unsigned)c->auth_fail_network,
+		.login = (unsigned)c->auth_fail_login,
+	};
+
+	if (!auth_guard_allows(a->guard, &limits, w->ip, w->ip_len, w->login, clock_mono_ms())) {
+		metric_add(a->in->stage->metrics, M_AUTH_BLOCKED, 1);
+		log_info("auth-blocked", LOGS("login", w->login), LOGS("ip", w->ip_text));
+		session_authed(a->in, w->session, w->q, false, "",
+		               "421 4.7.0 Too many failed logins, try again later\r\n");
+		return false;
+	}
+	if (a->n_open < c->auth_waiting)
+		return true;
+	session_authed(a->in, w->session, w->q, false, "", auth_no_answer);
+	return false;
+}
+
+enum err auth_ask(struct auth *a, const char *login, bus_answer_fn *done, uint64_t id)
+{
+	struct stage *st = a->in->stage;
+	Holdfast__Frame frame = HOLDFAST__FRAME__INIT;
+	Holdfast__LoginQuery query = HOLDFAST__LOGIN_QUERY__INIT;
+	struct bus_to to = { HOLDFAST__ROLE__ROLE_POLICY, 0 };
+
+	to.instance = bus_shard(st->bus, to.stage, login, strlen(login));
+	query.login = pb_str(login);
+	frame.body_case = HOLDFAST__FRAME__BODY_LOGIN_QUERY;
+	frame.login_query = &query;
+	return bus_ask(st->bus, to, &frame, NULL, (uint32_t)a->in->conf.policy_wait, done, st, id);
+}
+
+static bool principal_take(struct auth_who *w, const Holdfast__Principal *p)
+{
+	if (p->salt.len > SASL_SALT_MAX || p->stored_key.len != SASL_KEY_LEN ||
+	    p->server_key.len != SASL_KEY_LEN || p->account.len > INGEST_ACCOUNT_MAX)
+		return false;
+	if (p->salt.len > 0)
+		memcpy(w->keys.salt, p->salt.data, p->salt.len);
+	w->keys.salt_len = p->salt.len;
+	w->keys.iterations = p->iterations;
+	memcpy(w->keys.stored_key, p->stored_key.data, SASL_KEY_LEN);
+	memcpy(w->keys.server_key, p->server_key.data, SASL_KEY_LEN);
+	if (p->account.len > 0)
+		memcpy(w->account, p->account.data, p->account.len);
+	w->known = p->known && p->account.len > 0;
+	return true;
+}
+
+bool auth_keys_take(struct auth_who *w, enum err err, const Holdfast__Frame *frame)
+{
+	return err == ERR_OK && frame->body_case == HOLDFAST__FRAME__BODY_PRINCIPAL &&
+	       principal_take(w, frame->principal);
+}
+
+void auth_over(struct auth *a, const struct auth_who *w, bool ok, const char *reply)
+{
+	uint64_t now = clock_mono_ms();
+
+	if (ok) {
+		auth_guard_proved(a->guard, w->ip, w->ip_len, w->login, now);
+	} else {
+		bool credentials = reply == NULL;
+
+		if (credentials)
+			auth_guard_failed(a->guard, w->ip, w->ip_len, w->login, now);
+		else
+			metric_add(a->in->stage->metrics, M_POLICY_FAILURES, 1);
+		metric_add(a->in->stage->metrics, M_AUTH_FAILURES, credentials);
+		log_info("auth-failed", LOGS("login", w->login), LOGS("ip", w->ip_text),
+		         LOGS("why", credentials ? "credentials" : "no answer"));
+	}
+	session_authed(a->in, w->session, w->q, ok, w->account, reply);
+}
+
+/* ---- PLAIN and LOGIN */
 
 static void digest(const struct auth *a, struct job *j)
 {
@@ -75,7 +180,7 @@ static void digest(const struct auth *a, struct job *j)
 	size_t n = strlen(j->login.login) + 1;
 
 	memcpy(text, j->login.login, n);
-	memcpy(text + n, j->keys.stored_key, SASL_KEY_LEN);
+	memcpy(text + n, j->who.keys.stored_key, SASL_KEY_LEN);
 	n += SASL_KEY_LEN;
 	memcpy(text + n, j->login.password, j->login.password_len);
 	n += j->login.password_len;
@@ -85,38 +190,30 @@ static void digest(const struct auth *a, struct job *j)
 
 static unsigned cache_slot(const uint8_t *d)
 {
-	return ((unsigned)d[0] << 8 | d[1]) % CACHE_SIZE;
+	return ((unsigned)d[0] << 8 | d[1]) % AUTH_CACHE;
 }
 
-/* Answer the session; reply NULL: by ok. */
-static void job_over(struct ingest *in, struct job *j, bool ok, const char *reply)
+static void job_over(struct auth *a, struct job *j, bool ok, const char *reply)
 {
-	uint64_t session = j->session, q = j->q;
-	char account[INGEST_ACCOUNT_MAX + 1];
+	struct auth_who who = j->who;
 
-	memcpy(account, j->account, sizeof(account));
-	if (!ok) {
-		metric_add(in->stage->metrics, M_AUTH_FAILURES, reply == NULL);
-		log_info("auth-failed", LOGS("login", j->login.login),
-		         LOGS("why", reply ? "no answer" : "credentials"));
-	}
-	in->auth->n_open--;
+	a->n_open--;
 	job_free(j);
-	session_authed(in, session, q, ok, account, reply);
+	auth_over(a, &who, ok, reply);
 }
 
 static void check(uv_work_t *work)
 {
 	struct job *j = work->data;
 
-	j->same = sasl_verify(&j->keys, j->login.password, j->login.password_len);
+	j->same = sasl_verify(&j->who.keys, j->login.password, j->login.password_len);
 }
 
 static void on_checked(uv_work_t *work, int status)
 {
 	struct job *j = work->data;
 	struct ingest *in = ingest_of(j->stage);
-	bool ok = status == 0 && j->same && j->known;
+	bool ok = status == 0 && j->same && j->who.known;
 
 	if (in == NULL) {
 		job_free(j);
@@ -128,80 +225,57 @@ static void on_checked(uv_work_t *work, int status)
 		memcpy(in->auth->cache[i].digest, j->digest, SASL_KEY_LEN);
 		in->auth->cache[i].until_ms = clock_mono_ms() + CACHE_MS;
 	}
-	job_over(in, j, ok, NULL);
+	job_over(in->auth, j, ok, NULL);
 }
 
-static bool keys_take(struct job *j, const Holdfast__Principal *p)
+static bool cached(const struct auth *a, const struct job *j)
 {
-	if (p->salt.len > SASL_SALT_MAX || p->stored_key.len != SASL_KEY_LEN ||
-	    p->account.len > INGEST_ACCOUNT_MAX)
-		return false;
-	if (p->salt.len > 0)
-		memcpy(j->keys.salt, p->salt.data, p->salt.len);
-	j->keys.salt_len = p->salt.len;
-	j->keys.iterations = p->iterations;
-	memcpy(j->keys.stored_key, p->stored_key.data, SASL_KEY_LEN);
-	if (p->account.len > 0)
-		memcpy(j->account, p->account.data, p->account.len);
-	j->known = p->known && p->account.len > 0;
-	return true;
-}
+	unsigned i = cache_slot(j->digest);
 
-static const char no_answer[] = "454 4.7.0 Authentication is not possible now, try again later\r\n";
+	return j->who.known && a->cache[i].until_ms > clock_mono_ms() &&
+	       CRYPTO_memcmp(a->cache[i].digest, j->digest, SASL_KEY_LEN) == 0;
+}
 
 static void on_principal(enum err err, const Holdfast__Frame *frame, struct blob *body,
                          void *owner, uint64_t id)
 {
 	struct ingest *in = ingest_of(owner);
-	struct job *j = in ? idmap_remove(in->auth->jobs, id) : NULL;
-	unsigned slot;
+	struct job *j = in ? idmap_get(in->auth->jobs, id) : NULL;
 
 	if (j == NULL)
 		return;
-	if (err != ERR_OK || frame->body_case != HOLDFAST__FRAME__BODY_PRINCIPAL ||
-	    !keys_take(j, frame->principal)) {
-		metric_add(in->stage->metrics, M_POLICY_FAILURES, 1);
-		job_over(in, j, false, no_answer);
+	job_asked(in->auth, j);
+	if (!auth_keys_take(&j->who, err, frame)) {
+		job_over(in->auth, j, false, auth_no_answer);
 		return;
 	}
 	digest(in->auth, j);
-	slot = cache_slot(j->digest);
-	if (j->known && in->auth->cache[slot].until_ms > clock_mono_ms() &&
-	    CRYPTO_memcmp(in->auth->cache[slot].digest, j->digest, SASL_KEY_LEN) == 0) {
-		job_over(in, j, true, NULL);
+	if (cached(in->auth, j)) {
+		job_over(in->auth, j, true, NULL);
 		return;
 	}
 	j->work.data = j;
 	if (uv_queue_work(in->stage->worker->loop, &j->work, check, on_checked) != 0)
-		job_over(in, j, false, no_answer);
+		job_over(in->auth, j, false, auth_no_answer);
 }
 
-void auth_begin(struct auth *a, uint64_t session, uint64_t q, const struct sasl_login *login)
+void auth_begin(struct auth *a, const struct auth_client *c, uint64_t q,
+                const struct sasl_login *login)
 {
-	struct stage *st = a->in->stage;
-	Holdfast__Frame frame = HOLDFAST__FRAME__INIT;
-	Holdfast__LoginQuery query = HOLDFAST__LOGIN_QUERY__INIT;
-	struct bus_to to = { HOLDFAST__ROLE__ROLE_POLICY, 0 };
-	struct job *j;
+	struct job *j = xcalloc(1, sizeof(*j));
 
-	if (a->n_open >= a->in->conf.auth_waiting) {
-		session_authed(a->in, session, q, false, "", no_answer);
+	auth_who_fill(&j->who, c, q, login->login);
+	if (!auth_admit(a, &j->who)) {
+		job_free(j);
 		return;
 	}
-	j = xcalloc(1, sizeof(*j));
-	j->stage = st;
-	j->session = session;
-	j->q = q;
+	j->stage = a->in->stage;
 	j->login = *login;
 	a->n_open++;
 	j->id = idmap_add(a->jobs, j);
-	to.instance = bus_shard(st->bus, to.stage, login->login, strlen(login->login));
-	query.login = pb_str(login->login);
-	frame.body_case = HOLDFAST__FRAME__BODY_LOGIN_QUERY;
-	frame.login_query = &query;
-	if (bus_ask(st->bus, to, &frame, NULL, (uint32_t)a->in->conf.policy_wait, on_principal,
-	            st, j->id) != ERR_OK) {
-		idmap_remove(a->jobs, j->id);
-		job_over(a->in, j, false, no_answer);
+	TAILQ_INSERT_TAIL(&a->asking, j, asking);
+	if (auth_ask(a, login->login, on_principal, j->id) != ERR_OK) {
+		job_asked(a, j);
+		job_over(a, j, false, auth_no_answer);
 	}
 }

@@ -24,7 +24,7 @@ size_t handoff_split(struct handoff_rcpt *rcpt, size_t n, size_t max, struct han
 
 	qsort(rcpt, n, sizeof(*rcpt), by_dest);
 	for (size_t i = 0; i < n; i++) {
-		size_t add = HANDOFF_RCPT_BYTES(rcpt[i].address);
+		size_t add = HANDOFF_RCPT_BYTES(&rcpt[i]);
 
 		if (i == 0 || rcpt[i].dest != rcpt[i - 1].dest || bytes + add > max) {
 			parts[n_parts++] = (struct handoff_part){
@@ -45,6 +45,9 @@ void handoff_recipients(const struct handoff_rcpt *rcpt, size_t n, Holdfast__Rec
 		holdfast__recipient__init(&rs[i]);
 		rs[i].index = rcpt[i].index;
 		rs[i].address = pb_str(rcpt[i].address);
+		rs[i].notify = rcpt[i].notify;
+		if (rcpt[i].orcpt != NULL)
+			rs[i].orcpt = pb_str(rcpt[i].orcpt);
 		ptrs[i] = &rs[i];
 	}
 }

@@ -18,6 +18,8 @@ struct handoff_rcpt {
 	uint32_t    index;
 	unsigned    dest;    /* instance of the next stage */
 	const char *address; /* borrowed */
+	unsigned    notify;  /* as in Recipient */
+	const char *orcpt;   /* borrowed; NULL: none */
 };
 
 struct handoff_part {
@@ -27,7 +29,8 @@ struct handoff_part {
 };
 
 /* What a recipient takes of an envelope, at most, and all else that is in one. */
-#define HANDOFF_RCPT_BYTES(address) (strlen(address) + 16)
+#define HANDOFF_RCPT_BYTES(r) \
+	(strlen((r)->address) + ((r)->orcpt ? strlen((r)->orcpt) + 4 : 0) + 24)
 #define HANDOFF_FIXED_BYTES 2048
 
 /* Sort rcpt by (dest, index) and name the parts; parts has room for n.  A destination

@@ -7,6 +7,7 @@
 #include "ingest/ingest.h"
 
 #include <assert.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include "ingest/abandon.h"
@@ -18,6 +19,7 @@
 #include "lib/mem.h"
 
 #define HEADER_ROOM (64 << 10) /* far more than our trace header takes */
+#define LARGE_BYTES (256 << 10)
 #define POOL_THREADS "4" /* AUTH is all that the pool does */
 
 void ingest_hold(struct ingest *in)
@@ -32,6 +34,9 @@ void ingest_release(struct ingest *in)
 		return;
 	tls_context_free(&in->tls);
 	idmap_free(&in->sessions);
+	limits_free(&in->limits);
+	xfree(in->proxies.net);
+	xfree(in->xclients.net);
 	xfree(in);
 }
 
@@ -51,21 +56,85 @@ static void conf_take(struct ingest *in, const struct ingest_conf *c)
 	in->smtp = (struct smtp_conf){
 		.hostname = in->stage->worker->common->hostname, .max_size = c->max_message_size,
 		.max_rcpt = (unsigned)c->max_recipients, .max_errors = (unsigned)c->max_errors,
+		.max_unknown = (unsigned)c->max_unknown,
+		.max_commands = (unsigned)c->max_commands,
+		.max_messages = (unsigned)c->max_messages, .max_line = (unsigned)c->max_line,
+		.repair = c->line_faults == FAULTS_FIX,
+	};
+	in->limits_conf = (struct limits_conf){
+		.ip = c->max_sessions_ip, .network = c->connect_rate,
+		.account = c->max_sessions_account,
 	};
 }
 
-static enum err tls_open(struct ingest *in)
-{
-	char why[256];
-	enum err err;
+/* What a configuration names outside of itself, read before any of it counts. */
+struct outside {
+	struct net_list proxies, xclients;
+	struct tls_context *tls;
+};
 
-	if (in->conf.tls_cert[0] == '\0' || in->conf.tls_key[0] == '\0')
-		return ERR_OK;
-	err = tls_server_context(&(struct tls_pair){ in->conf.tls_cert, in->conf.tls_key }, 1,
-	                         &in->tls, why);
+static void outside_free(struct outside *o)
+{
+	tls_context_free(&o->tls);
+	xfree(o->proxies.net);
+	xfree(o->xclients.net);
+}
+
+static enum err nets_read(const struct conf_list *text, const char *name, struct net_list *out)
+{
+	out->net = xcalloc(text->n + 1, sizeof(*out->net));
+	for (out->n = 0; out->n < text->n; out->n++) {
+		if (net_parse(text->item[out->n], &out->net[out->n]) == ERR_OK)
+			continue;
+		log_error(name, LOGS("network", text->item[out->n]),
+		          LOGS("why", "is no address or network, or has bits behind its prefix"));
+		return ERR_SYNTAX;
+	}
+	return ERR_OK;
+}
+
+static enum err tls_read(const struct ingest_conf *c, struct tls_context **out)
+{
+	const struct certificate_conf *more = c->certificates.row;
+	struct tls_pair *pairs = xcalloc(c->certificates.n + 1, sizeof(*pairs));
+	enum err err = ERR_OK;
+	char why[256];
+	size_t n = 0;
+
+	if (c->tls_cert[0] != '\0' && c->tls_key[0] != '\0')
+		pairs[n++] = (struct tls_pair){ c->tls_cert, c->tls_key };
+	for (size_t i = 0; i < c->certificates.n; i++)
+		pairs[n++] = (struct tls_pair){ more[i].cert, more[i].key };
+	if (n > 0)
+		err = tls_server_context(pairs, n, out, why);
 	if (err != ERR_OK)
-		log_error("tls", LOGS("cert", in->conf.tls_cert), LOGS("why", why));
+		log_error("tls", LOGS("why", why));
+	xfree(pairs);
 	return err;
+}
+
+static enum err outside_read(const struct ingest_conf *c, struct outside *o)
+{
+	enum err err = nets_read(&c->proxy_networks, "proxy_networks", &o->proxies);
+
+	if (err == ERR_OK)
+		err = nets_read(&c->xclient_networks, "xclient_networks", &o->xclients);
+	if (err == ERR_OK)
+		err = tls_read(c, &o->tls);
+	return err;
+}
+
+/* Sessions that run keep the certificates that they began with. */
+static void outside_take(struct ingest *in, struct outside *o)
+{
+	struct outside old = { in->proxies, in->xclients, in->tls };
+
+	if (in->tls != NULL && o->tls != NULL)
+		tls_server_inherit(o->tls, in->tls);
+	in->proxies = o->proxies;
+	in->xclients = o->xclients;
+	in->tls = o->tls;
+	outside_free(&old);
 }
 
 /* The largest message must fit into a body and into the credit of an idle link. */
@@ -84,8 +153,12 @@ static enum err sizes_check(const struct ingest *in)
 enum err ingest_open(struct stage *st)
 {
 	struct ingest *in = xcalloc(1, sizeof(*in));
+	struct outside o = { 0 };
 	enum err err;
 
+	/* Large messages in mappings of their own: they grow without being copied, and go back
+	 * to the system at once. */
+	(void)mallopt(M_MMAP_THRESHOLD, LARGE_BYTES);
 	setenv("UV_THREADPOOL_SIZE", POOL_THREADS, 0);
 	in->stage = st;
 	in->holders = 1;
@@ -96,12 +169,14 @@ enum err ingest_open(struct stage *st)
 	TAILQ_INIT(&in->all);
 	TAILQ_INIT(&in->all_txns);
 	TAILQ_INIT(&in->receiving);
+	in->limits = limits_new();
 	in->auth = auth_new(in);
 	in->abandon = abandon_new(in);
 	st->state = in;
 	err = sizes_check(in);
 	if (err == ERR_OK)
-		err = tls_open(in);
+		err = outside_read(&in->conf, &o);
+	outside_take(in, &o);
 	if (err == ERR_OK)
 		err = spool_open(in, &in->spool);
 	if (err == ERR_OK)
@@ -154,6 +229,7 @@ void ingest_tick(struct stage *st, uint64_t wall_ms)
 
 	if (in == NULL)
 		return;
+	sessions_turn(in);
 	abandon_tick(in->abandon, now);
 	spool_run(in->spool, now);
 }
@@ -172,13 +248,22 @@ void ingest_collect(struct stage *st)
 	metric_gauge(st->metrics, M_MEMORY_BYTES, (double)in->memory);
 }
 
-/* Limits and deadlines change at once; listeners and certificates at the next start. */
+/* Limits, deadlines, certificates and networks change at once, or none of them; listeners at
+ * the next start. */
 void ingest_reload(struct stage *st, const void *conf)
 {
 	struct ingest *in = ingest_of(st);
+	struct outside o = { 0 };
 
-	if (in != NULL)
+	if (in == NULL)
+		return;
+	if (outside_read(conf, &o) == ERR_OK) {
 		conf_take(in, conf);
+		outside_take(in, &o);
+	} else {
+		log_error("reload", LOGS("why", "the configuration stays as it was"));
+		outside_free(&o);
+	}
 }
 
 void ingest_peer(void *state, Holdfast__Role role, const char *instance, uint64_t epoch)

@@ -24,7 +24,7 @@
 struct listener {
 	uv_tcp_t tcp;
 	struct ingest *in;
-	enum ingest_role role;
+	struct listener_conf door;
 	struct sockaddr_storage address;
 	struct listener *next;
 };
@@ -170,7 +170,7 @@ static void on_connection(uv_stream_t *handle, int status)
 	struct listener *l = handle->data;
 
 	if (status == 0)
-		session_accept(l->in, handle, l->role);
+		session_accept(l->in, handle, &l->door);
 	else
 		log_warn("accept-failed", LOGS("why", uv_strerror(status)));
 }
@@ -213,7 +213,7 @@ static enum err listen_on(struct ingest *in, const struct listener_conf *c, int 
 	int rc;
 
 	l->in = in;
-	l->role = (enum ingest_role)c->role;
+	l->door = *c;
 	l->address = *ss;
 	l->next = in->listeners;
 	in->listeners = l;

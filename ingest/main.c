@@ -11,6 +11,7 @@
 
 static const char *const role_words[] = { "submission", "submissions", "relay", "inbound", NULL };
 static const char *const plaintext_words[] = { "tls", "loopback", "always", NULL };
+static const char *const fault_words[] = { "refuse", "fix", NULL };
 
 static const struct conf_param listener_params[] = {
 	{ "address", CONF_TEXT, offsetof(struct listener_conf, address), NULL, 3, 64,
@@ -18,6 +19,17 @@ static const struct conf_param listener_params[] = {
 	{ "role", CONF_WORD, offsetof(struct listener_conf, role), "submission", 0, 0,
 	  "submission (AUTH, STARTTLS), submissions (TLS from the start), relay (by registered "
 	  "address), inbound (refuses every recipient for now)", role_words, NULL, 0 },
+	{ "proxy", CONF_BOOL, offsetof(struct listener_conf, proxy), "no", 0, 0,
+	  "connections come from proxy_networks only, and begin with a PROXY header (v1, v2)",
+	  NULL, NULL, 0 },
+	{ .name = NULL },
+};
+
+static const struct conf_param certificate_params[] = {
+	{ "cert", CONF_TEXT, offsetof(struct certificate_conf, cert), NULL, 1, 4096,
+	  "PEM file of a certificate chain", NULL, NULL, 0 },
+	{ "key", CONF_TEXT, offsetof(struct certificate_conf, key), NULL, 1, 4096,
+	  "PEM file of its key", NULL, NULL, 0 },
 	{ .name = NULL },
 };
 
@@ -27,6 +39,14 @@ static const struct conf_param params[] = {
 	{ "tls_cert", CONF_TEXT, P(tls_cert), "", 0, 4096,
 	  "PEM file of the certificate chain; none: no TLS", NULL, NULL, 0 },
 	{ "tls_key", CONF_TEXT, P(tls_key), "", 0, 4096, "PEM file of its key", NULL, NULL, 0 },
+	{ "certificates", CONF_ROWS, P(certificates), "", 0, 1000,
+	  "more certificates, picked by the name that the client asks for (SNI)", NULL,
+	  certificate_params, sizeof(struct certificate_conf) },
+	{ "proxy_networks", CONF_LIST, P(proxy_networks), "", 0, 1000,
+	  "networks of the proxies that may begin a connection with a PROXY header", NULL, NULL,
+	  0 },
+	{ "xclient_networks", CONF_LIST, P(xclient_networks), "", 0, 1000,
+	  "networks of the proxies that may say XCLIENT", NULL, NULL, 0 },
 	{ "auth_plaintext", CONF_WORD, P(auth_plaintext), "tls", 0, 0,
 	  "where PLAIN and LOGIN are allowed: under tls only, also from loopback, always",
 	  plaintext_words, NULL, 0 },
@@ -34,14 +54,54 @@ static const struct conf_param params[] = {
 	  "largest message taken (SIZE)", NULL, NULL, 0 },
 	{ "max_recipients", CONF_NUMBER, P(max_recipients), "1000", 1, 100000,
 	  "recipients of one message", NULL, NULL, 0 },
+	{ "max_hops", CONF_NUMBER, P(max_hops), "50", 1, 1000,
+	  "Received fields of a message; with more it loops, and gets 554 5.4.6", NULL, NULL, 0 },
+	{ "line_faults", CONF_WORD, P(line_faults), "refuse", 0, 0,
+	  "a message with a bare CR or LF, a NUL or a line over 998 octets: refuse it (554 5.6.11) "
+	  "or fix it", fault_words, NULL, 0 },
+	{ "requiretls", CONF_BOOL, P(requiretls), "yes", 0, 0,
+	  "offer REQUIRETLS (RFC 8689), which delivery obeys", NULL, NULL, 0 },
 	{ "max_sessions", CONF_NUMBER, P(max_sessions), "10000", 1, 1000000,
 	  "connections at once; more get 421", NULL, NULL, 0 },
+	{ "max_sessions_ip", CONF_NUMBER, P(max_sessions_ip), "1000", 0, 1000000,
+	  "connections at once from one address (IPv6: one /64), then 421; 0: no limit",
+	  NULL, NULL, 0 },
+	{ "max_sessions_account", CONF_NUMBER, P(max_sessions_account), "1000", 0, 1000000,
+	  "connections at once of one account, then 421; 0: no limit", NULL, NULL, 0 },
+	{ "connect_rate", CONF_NUMBER, P(connect_rate), "30000", 0, 1000000000,
+	  "new connections a minute from one network (/24, IPv6: /48); 0: no limit",
+	  NULL, NULL, 0 },
 	{ "max_errors", CONF_NUMBER, P(max_errors), "20", 1, 10000,
 	  "refused commands after which a session is ended", NULL, NULL, 0 },
+	{ "max_unknown", CONF_NUMBER, P(max_unknown), "10", 0, 10000,
+	  "unknown commands after which a session is ended; 0: no limit", NULL, NULL, 0 },
+	{ "max_commands", CONF_NUMBER, P(max_commands), "1000", 0, 1000000000,
+	  "commands of a session that bring no message nearer (NOOP, RSET, VRFY, EHLO, AUTH ...), "
+	  "since its last message; 0: no limit", NULL, NULL, 0 },
+	{ "max_messages", CONF_NUMBER, P(max_messages), "10000", 0, 1000000000,
+	  "messages of a session, then 421 at MAIL; 0: no limit", NULL, NULL, 0 },
+	{ "max_line", CONF_SIZE, P(max_line), "2048", 512, 12288,
+	  "octets of a command line with its CRLF; over it 500 5.5.6", NULL, NULL, 0 },
+	{ "auth_fail_window", CONF_DURATION, P(auth_fail_window), "10min", 1000, 86400000,
+	  "time over which failed logins are counted; a change needs a restart", NULL, NULL, 0 },
+	{ "auth_fail_ip", CONF_NUMBER, P(auth_fail_ip), "20", 0, 1000000,
+	  "failed logins from one address (IPv6: one /64) in that time, then 421; 0: no limit",
+	  NULL, NULL, 0 },
+	{ "auth_fail_network", CONF_NUMBER, P(auth_fail_network), "100", 0, 1000000,
+	  "failed logins from one network (/24, IPv6: /48) in that time, then 421; 0: no limit",
+	  NULL, NULL, 0 },
+	{ "auth_fail_login", CONF_NUMBER, P(auth_fail_login), "50", 0, 1000000,
+	  "failed logins of one login in that time, then 421, but not for an address that proved "
+	  "it within a day; 0: no limit",
+	  NULL, NULL, 0 },
 	{ "command_timeout", CONF_DURATION, P(command_timeout), "5min", 100, 86400000,
-	  "longest wait for the next command", NULL, NULL, 0 },
+	  "longest wait for the next whole command", NULL, NULL, 0 },
 	{ "data_timeout", CONF_DURATION, P(data_timeout), "10min", 100, 86400000,
 	  "longest wait for the next bytes of a message", NULL, NULL, 0 },
+	{ "data_total_timeout", CONF_DURATION, P(data_total_timeout), "1h", 100, 86400000,
+	  "longest time that a message may take to come in", NULL, NULL, 0 },
+	{ "greeting_delay", CONF_DURATION, P(greeting_delay), "1s", 0, 60000,
+	  "inbound listeners greet so late; who speaks before gets 554", NULL, NULL, 0 },
 	{ "policy_wait", CONF_DURATION, P(policy_wait), "2s", 10, 600000,
 	  "longest wait for a verdict; then 451", NULL, NULL, 0 },
 	{ "handoff_wait", CONF_DURATION, P(handoff_wait), "2s", 10, 600000,
@@ -62,8 +122,9 @@ static const struct conf_param params[] = {
 	{ .name = NULL },
 };
 
-static const char *const way_values[] = { "delivery", "hold", "spool", NULL };
-static const char *const no_values[] = { "content", "no-room", "store", NULL };
+static const char *const way_values[] = { "delivery", "hold", "spool", "nobody", NULL };
+static const char *const no_values[] = { "content", "no-room", "store", "from", NULL };
+static const char *const resumed_values[] = { "no", "yes", NULL };
 
 static const struct metric_def metrics[] = {
 	[M_SESSIONS_OPEN] = { "ingest_sessions_open", METRIC_GAUGE, "SMTP sessions now",
@@ -104,6 +165,18 @@ static const struct metric_def metrics[] = {
 		"given-up messages that policy was not told of", NULL, NULL },
 	[M_QUARANTINED] = { "ingest_quarantined_total", METRIC_COUNTER,
 		"records of the spool that cannot be read", NULL, NULL },
+	[M_AUTH_BLOCKED] = { "ingest_auth_blocked_total", METRIC_COUNTER,
+		"AUTH refused unasked, after too many failures", NULL, NULL },
+	[M_STALLED] = { "ingest_stalled_total", METRIC_COUNTER,
+		"messages given up because they stalled while memory was short", NULL, NULL },
+	[M_EARLY_TALKERS] = { "ingest_early_talkers_total", METRIC_COUNTER,
+		"inbound clients that spoke before the greeting", NULL, NULL },
+	[M_TLS] = { "ingest_tls_handshakes_total", METRIC_COUNTER,
+		"TLS handshakes, by whether a session was resumed", "resumed", resumed_values },
+	[M_TLS_FAILURES] = { "ingest_tls_failures_total", METRIC_COUNTER,
+		"TLS handshakes that failed", NULL, NULL },
+	[M_NOTIFICATIONS] = { "ingest_notifications_total", METRIC_COUNTER,
+		"notifications of refusals that were accepted at RCPT", NULL, NULL },
 	{ .name = NULL },
 };
 

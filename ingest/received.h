@@ -19,6 +19,7 @@ struct received_facts {
 	const char *tls;        /* "TLS1.3", or NULL */
 	const char *cipher;     /* or NULL */
 	bool esmtp, authed;
+	bool utf8;              /* SMTPUTF8: addresses may hold any UTF-8 */
 	uint64_t now_ms;
 };
 

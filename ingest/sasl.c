@@ -53,6 +53,13 @@ enum err sasl_base64(const char *p, size_t n, uint8_t *out, size_t max, size_t *
 	return ERR_OK;
 }
 
+void sasl_base64_add(struct buf *out, const void *p, size_t n)
+{
+	char *to = buf_room(out, (n + 2) / 3 * 4 + 1);
+
+	buf_grew(out, (size_t)EVP_EncodeBlock((unsigned char *)to, p, (int)n));
+}
+
 /* Copy text of 1 to max bytes without NUL (min 0: may be empty). */
 static enum err take_text(const uint8_t *p, size_t n, char *out, size_t max)
 {

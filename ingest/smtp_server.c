@@ -37,7 +37,7 @@ void smtp_server_free(struct smtp_server **sp)
 	buf_free(&s->in);
 	buf_free(&s->out);
 	buf_free(&s->msg);
-	sasl_wipe(&s->login);
+	smtp_auth_end(s);
 	xfree(s);
 	*sp = NULL;
 }
@@ -48,8 +48,10 @@ static const struct { enum smtp_phase from; unsigned to; } legal[] = {
 	{ PH_READY, PH_READY | PH_MAIL | PH_AUTH | PH_NEW | PH_ENDED },
 	{ PH_AUTH,  PH_READY | PH_ENDED },
 	{ PH_MAIL,  PH_RCPT | PH_READY | PH_NEW | PH_ENDED },
-	{ PH_RCPT,  PH_DATA | PH_READY | PH_NEW | PH_ENDED },
+	{ PH_RCPT,  PH_DATA | PH_CHUNK | PH_READY | PH_NEW | PH_ENDED },
 	{ PH_DATA,  PH_READY | PH_ENDED },
+	{ PH_CHUNK, PH_BDAT | PH_READY | PH_ENDED },
+	{ PH_BDAT,  PH_CHUNK | PH_READY | PH_ENDED },
 	{ PH_ENDED, PH_ENDED },
 };
 
@@ -79,15 +81,21 @@ void smtp_say(struct smtp_server *s, int code, const char *enhanced, const char 
 	smtp_reply_add(smtp_reply_to(s), code, enhanced, text);
 }
 
+void smtp_finish(struct smtp_server *s, int code, const char *enhanced, const char *text,
+                 const char *why)
+{
+	smtp_auth_end(s);
+	smtp_forget_mail(s, why);
+	smtp_say(s, code, enhanced, text);
+	smtp_goto(s, PH_ENDED);
+}
+
 void smtp_deny(struct smtp_server *s, int code, const char *enhanced, const char *text)
 {
-	if (++s->errors < s->conf->max_errors || s->tail - s->head > 0) {
+	if (++s->errors < s->conf->max_errors || s->tail - s->head > 0)
 		smtp_say(s, code, enhanced, text);
-		return;
-	}
-	smtp_say(s, 421, "4.7.0", "Too many errors, closing the connection");
-	smtp_forget_mail(s, "errors");
-	smtp_goto(s, PH_ENDED);
+	else
+		smtp_finish(s, 421, "4.7.0", "Too many errors, closing the connection", "errors");
 }
 
 uint64_t smtp_question(struct smtp_server *s, enum smtp_wait wait)
@@ -104,7 +112,8 @@ uint64_t smtp_question(struct smtp_server *s, enum smtp_wait wait)
 
 void smtp_forget_mail(struct smtp_server *s, const char *why)
 {
-	if (s->phase & (PH_MAIL | PH_RCPT | PH_DATA))
+	if ((s->phase & (PH_MAIL | PH_RCPT | PH_DATA | PH_CHUNK | PH_BDAT)) &&
+	    s->wait != WAIT_MESSAGE) /* the message is the owner's */
 		s->ev->given_up(s->owner, why);
 	s->n_asked = s->n_ok = 0;
 	buf_free(&s->msg);
@@ -119,57 +128,25 @@ static void flush(struct smtp_server *s)
 	}
 }
 
-static void eat(struct smtp_server *s, size_t n)
+void smtp_eat(struct smtp_server *s, size_t n)
 {
 	s->view += n;
 	s->view_n -= n;
 }
 
-/* The message has ended on the wire. */
-static void end_of_data(struct smtp_server *s)
-{
-	uint64_t q;
-
-	if (s->over) {
-		smtp_forget_mail(s, "size");
-		smtp_goto(s, PH_READY);
-		smtp_deny(s, 552, "5.3.4", "Message is larger than this server takes");
-		return;
-	}
-	if (s->din.bare_cr || s->din.bare_lf || s->din.nul) {
-		smtp_forget_mail(s, "line-ends");
-		smtp_goto(s, PH_READY);
-		smtp_deny(s, 554, "5.6.11", "Message holds a bare CR, a bare LF or a NUL");
-		return;
-	}
-	q = smtp_question(s, WAIT_MESSAGE);
-	s->ev->message(s->owner, q, &s->msg, s->eight_bit || s->din.eight_bit);
-	buf_free(&s->msg);
-}
-
-static bool step_data(struct smtp_server *s)
-{
-	bool done = false;
-	size_t used;
-
-	if (s->view_n == 0)
-		return false;
-	used = smtp_data_decode(&s->din, s->view, s->view_n, &s->msg, s->msg_max, &s->over, &done);
-	eat(s, used);
-	if (done)
-		end_of_data(s);
-	return done;
-}
-
 /* A line that is no command; an AUTH that waits for its response is over. */
-static void bad_line(struct smtp_server *s, enum smtp_line_result r, bool first)
+static void bad_line(struct smtp_server *s, enum smtp_line_result r)
 {
-	if (s->phase == PH_AUTH)
-		smtp_goto(s, PH_READY);
+	smtp_auth_end(s);
 	if (r == SMTP_LINE_BAD)
 		smtp_deny(s, 500, "5.5.2", "Line holds a bare CR, a bare LF or a NUL");
-	else if (first)
+	else
 		smtp_deny(s, 500, "5.5.6", "Line too long");
+}
+
+static size_t line_max(const struct smtp_server *s)
+{
+	return s->conf->max_line > 0 ? s->conf->max_line : SMTP_LINE_MAX;
 }
 
 /* Take one line and run it; false when none can be taken now. */
@@ -184,22 +161,23 @@ static bool step_line(struct smtp_server *s)
 
 	if (s->tail - s->head >= SMTP_OPEN_MAX)
 		return false;
-	r = smtp_line_take(s->view, s->view_n, auth ? SMTP_AUTH_MAX : SMTP_LINE_MAX, &skipping,
+	r = smtp_line_take(s->view, s->view_n, auth ? SMTP_AUTH_MAX : line_max(s), &skipping,
 	                   &line, &len, &used);
 	if (r == SMTP_LINE_MORE) {
-		eat(s, used); /* of a line that is too long */
+		smtp_eat(s, used); /* of a line that is too long */
 		s->skipping = skipping;
 		return false;
 	}
 	if (open && !(r == SMTP_LINE_OK && smtp_command_is(line, len, "RCPT")))
 		return false;
-	eat(s, used);
+	smtp_eat(s, used);
 	if (r != SMTP_LINE_OK) {
-		bad_line(s, r, !s->skipping);
+		bad_line(s, r);
 		s->skipping = r == SMTP_LINE_TOO_LONG && skipping;
 		return used > 0;
 	}
 	s->skipping = false;
+	s->commands++;
 	if (s->phase == PH_AUTH)
 		smtp_auth_line(s, line, len);
 	else
@@ -211,8 +189,8 @@ static bool step(struct smtp_server *s)
 {
 	if (s->wait != WAIT_NOTHING || s->phase == PH_ENDED)
 		return false;
-	if (s->phase == PH_DATA)
-		return step_data(s);
+	if (smtp_body_wants(s))
+		return smtp_body_step(s);
 	if (s->leaving && s->head == s->tail && (s->phase & (PH_NEW | PH_READY))) {
 		smtp_say(s, 421, "4.3.2", "Service is shutting down");
 		smtp_goto(s, PH_ENDED);
@@ -278,15 +256,17 @@ static void settle(struct smtp_server *s, enum smtp_wait asked, bool ok)
 	s->wait = WAIT_NOTHING;
 	switch (asked) {
 	case WAIT_AUTH:
+		smtp_auth_end(s);
 		s->authed = ok;
 		s->errors += !ok;
 		break;
 	case WAIT_MAIL:
+		s->idle += !ok;
 		if (ok)
 			smtp_goto(s, PH_MAIL);
 		break;
 	case WAIT_MESSAGE:
-		s->n_asked = s->n_ok = 0;
+		s->n_asked = s->n_ok = s->idle = 0;
 		smtp_goto(s, PH_READY);
 		break;
 	default:
@@ -294,12 +274,19 @@ static void settle(struct smtp_server *s, enum smtp_wait asked, bool ok)
 	}
 }
 
+/* The reply that was given is 421: it is the last. */
+static void close_after(struct smtp_server *s)
+{
+	smtp_forget_mail(s, "421");
+	smtp_goto(s, PH_ENDED);
+}
+
 void smtp_server_answer(struct smtp_server *s, uint64_t q, bool ok, const char *reply)
 {
 	struct slot *slot = &s->slot[q % ARRAY_SLOTS];
 	enum smtp_wait asked;
 
-	if (q < s->head || q >= s->tail || slot->ready)
+	if (q < s->head || q >= s->tail || slot->ready || s->phase == PH_ENDED)
 		return;
 	asked = slot->is_rcpt ? WAIT_NOTHING : s->wait;
 	slot->ready = true;
@@ -308,18 +295,39 @@ void smtp_server_answer(struct smtp_server *s, uint64_t q, bool ok, const char *
 	else
 		smtp_reply_add(&slot->reply, usual[ok][asked].code, usual[ok][asked].enhanced,
 		               usual[ok][asked].text);
-	if (s->phase != PH_ENDED) {
-		if (slot->is_rcpt)
-			s->n_ok += ok;
-		else
-			settle(s, asked, ok);
-	}
+	if (slot->is_rcpt)
+		s->n_ok += ok;
+	else
+		settle(s, asked, ok);
 	flush(s);
-	if (asked == WAIT_AUTH && s->errors >= s->conf->max_errors && s->phase == PH_READY) {
-		smtp_say(s, 421, "4.7.0", "Too many errors, closing the connection");
-		smtp_goto(s, PH_ENDED);
-	}
+	if (reply != NULL && strncmp(reply, "421", 3) == 0)
+		close_after(s);
+	else if (asked == WAIT_AUTH && s->errors >= s->conf->max_errors && s->phase == PH_READY)
+		smtp_finish(s, 421, "4.7.0", "Too many errors, closing the connection", "errors");
 	run(s);
+}
+
+void smtp_server_challenge(struct smtp_server *s, uint64_t q, const void *p, size_t n)
+{
+	struct slot *slot = &s->slot[q % ARRAY_SLOTS];
+
+	if (q < s->head || q >= s->tail || slot->ready || s->wait != WAIT_AUTH)
+		return;
+	slot->ready = true;
+	buf_adds(&slot->reply, "334 ");
+	sasl_base64_add(&slot->reply, p, n);
+	buf_adds(&slot->reply, "\r\n");
+	s->wait = WAIT_NOTHING;
+	flush(s);
+	run(s);
+}
+
+void smtp_restart(struct smtp_server *s)
+{
+	smtp_forget_mail(s, "restart");
+	s->esmtp = s->authed = false;
+	s->helo[0] = '\0';
+	smtp_goto(s, PH_NEW);
 }
 
 void smtp_server_secured(struct smtp_server *s)
@@ -327,10 +335,8 @@ void smtp_server_secured(struct smtp_server *s)
 	if (s->wait == WAIT_TLS)
 		s->wait = WAIT_NOTHING;
 	s->door.secure = true;
-	s->esmtp = s->authed = false;
-	s->helo[0] = '\0';
 	if (s->phase != PH_ENDED)
-		smtp_goto(s, PH_NEW);
+		smtp_restart(s);
 	run(s);
 }
 
@@ -341,10 +347,17 @@ void smtp_server_greet(struct smtp_server *s)
 
 void smtp_server_timeout(struct smtp_server *s)
 {
+	smtp_server_end(s, 421, "4.4.2", "Timeout, closing the connection", "timeout");
+}
+
+void smtp_server_end(struct smtp_server *s, int code, const char *enhanced, const char *text,
+                     const char *why)
+{
 	if (s->phase == PH_ENDED)
 		return;
-	smtp_forget_mail(s, "timeout");
-	smtp_reply_add(&s->out, 421, "4.4.2", "Timeout, closing the connection");
+	smtp_auth_end(s);
+	smtp_forget_mail(s, why);
+	smtp_reply_add(&s->out, code, enhanced, text);
 	smtp_goto(s, PH_ENDED);
 }
 
@@ -374,9 +387,19 @@ bool smtp_server_asking(const struct smtp_server *s)
 	return s->wait != WAIT_NOTHING || s->head < s->tail;
 }
 
+bool smtp_server_receiving(const struct smtp_server *s)
+{
+	return (s->phase & (PH_DATA | PH_CHUNK | PH_BDAT)) && s->wait == WAIT_NOTHING;
+}
+
 size_t smtp_server_message_bytes(const struct smtp_server *s)
 {
 	return s->msg.len;
+}
+
+uint64_t smtp_server_commands(const struct smtp_server *s)
+{
+	return s->commands;
 }
 
 const char *smtp_server_helo(const struct smtp_server *s)

@@ -8,27 +8,27 @@
 #define INGEST_TXN_H
 
 #include "ingest/ingest.h"
-#include "ingest/received.h"
+#include "ingest/peer.h"
 
 struct txn;
 
 struct txn_client {
 	uint64_t    session;
 	const char *account;  /* "": to be found by address */
-	const char *ip;       /* as text */
-	const uint8_t *ip_raw; size_t ip_len;
-	const char *tls;      /* for the log; NULL: none */
+	const struct peer *peer;
+	const char *helo;
+	const char *tls, *cipher; /* NULL: none */
+	bool esmtp, authed;
 };
 
 /* MAIL was said; q is the question.  Returns the transaction's id.  The answer may come
  * from inside. */
 void txn_begin(struct ingest *in, const struct txn_client *c, const struct smtp_mail *m,
                uint64_t q, uint64_t *id);
-void txn_rcpt(struct ingest *in, uint64_t id, uint64_t q, const struct smtp_path *to);
-/* Write the trace header; the caller knows all facts but id and recipient. */
-void txn_trace(struct ingest *in, uint64_t id, struct received_facts *f, struct buf *out);
-/* The message is complete: take msg's memory and hand it over. */
-void txn_message(struct ingest *in, uint64_t id, uint64_t q, struct buf *msg, bool eight_bit);
+void txn_rcpt(struct ingest *in, uint64_t id, uint64_t q, const struct smtp_rcpt *r);
+/* The message is complete, behind SMTP_HEADROOM octets: take msg's memory and hand it over. */
+void txn_message(struct ingest *in, uint64_t id, uint64_t q, struct buf *msg,
+                 const struct smtp_content *c);
 /* It ends without message.  Returns at once; what is open ends by itself. */
 void txn_give_up(struct ingest *in, uint64_t id, const char *why);
 /* The session is gone at whatever step. */

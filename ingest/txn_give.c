@@ -7,7 +7,6 @@
 
 #include <assert.h>
 #include <string.h>
-#include "ingest/abandon.h"
 #include "ingest/spool.h"
 #include "lib/clock.h"
 #include "proto/smtp_addr.h"
@@ -17,9 +16,9 @@ static enum next txn_give(struct txn *t);
 static enum next txn_spool(struct txn *t);
 static enum next txn_accept(struct txn *t);
 
-const struct step STEP_GIVE                = { "give",   txn_give };
-static const struct step STEP_SPOOL        = { "spool",  txn_spool };
-static const struct step STEP_ACCEPT       = { "accept", txn_accept };
+const struct step STEP_GIVE         = { "give",   txn_give };
+static const struct step STEP_SPOOL = { "spool",  txn_spool };
+const struct step STEP_ACCEPT       = { "accept", txn_accept };
 
 void txn_give_free(struct txn *t)
 {
@@ -59,7 +58,9 @@ static void plan(struct txn *t)
 	t->ptrs = xcalloc(t->n_ok, sizeof(Holdfast__Recipient *));
 	HASH_ITER(hh, t->rcpts, r, tmp)
 		if (r->ok)
-			t->to[n++] = (struct handoff_rcpt){ r->index, dest_of(t, r), r->addr };
+			t->to[n++] = (struct handoff_rcpt){
+				r->index, dest_of(t, r), r->addr, r->notify, r->orcpt,
+			};
 	assert(n == t->n_ok);
 	t->n_parts = handoff_split(t->to, n, bus_frame_limit(t->in->stage->bus), t->parts);
 	t->safe = xcalloc(t->n_parts, sizeof(*t->safe));
@@ -78,8 +79,13 @@ static void envelope_fill(struct txn *t, const struct handoff_part *p, Holdfast_
 	env->received_ms = t->received_ms;
 	env->size = t->body->len;
 	env->eight_bit = t->eight_bit;
-	env->client_ip = pb_str(t->ip);
+	env->client_ip = pb_str(t->peer.text);
 	env->version = 1;
+	env->ret = t->ret;
+	if (t->envid != NULL)
+		env->envid = pb_str(t->envid);
+	env->utf8 = t->utf8;
+	env->require_tls = t->require_tls;
 	if (!t->held)
 		return;
 	env->hold = t->hold;
@@ -90,15 +96,17 @@ static void envelope_fill(struct txn *t, const struct handoff_part *p, Holdfast_
 static void log_accepted(const struct txn *t)
 {
 	struct metric_set *m = t->in->stage->metrics;
-	enum ingest_way way = t->spooled ? WAY_SPOOL : t->held ? WAY_HOLD : WAY_DELIVERY;
-	static const char *const names[] = { "delivery", "hold", "spool" };
+	enum ingest_way way = t->n_ok == 0 ? WAY_NOBODY : t->spooled ? WAY_SPOOL
+	                      : t->held ? WAY_HOLD : WAY_DELIVERY;
+	static const char *const names[] = { "delivery", "hold", "spool", "nobody" };
 
 	metric_add_label(m, M_MESSAGES, way, 1);
 	metric_add(m, M_BYTES, t->body->len);
 	metric_observe(m, M_HANDOFF_SECONDS, (double)(clock_mono_us() - t->began_us) / 1e6);
 	log_info("accepted", LOGID(&t->mid), LOGS("account", t->account), LOGS("from", t->from),
 	         LOGU("rcpts", t->n_ok), LOGU("size", t->body->len), LOGU("parts", t->n_parts),
-	         LOGS("to", names[way]), LOGS("ip", t->ip), LOGS("tls", t->tls[0] ? t->tls : NULL));
+	         LOGS("to", names[way]), LOGS("ip", t->peer.text),
+	         LOGS("tls", t->tls[0] ? t->tls : NULL));
 }
 
 /* Every part is in custody. */
@@ -116,18 +124,6 @@ static enum next txn_accept(struct txn *t)
 	return NEXT_DONE;
 }
 
-/* Not every part found a place: the client is to try again.  Quota goes back, unless a
- * part is on its way already. */
-static void refuse(struct txn *t, enum ingest_no no, const char *reply)
-{
-	metric_add_label(t->in->stage->metrics, M_MESSAGES_REFUSED, no, 1);
-	log_warn("not-taken", LOGID(&t->mid), LOGS("account", t->account),
-	         LOGU("size", t->body->len), LOGS("why", no == NO_ROOM ? "no room" : "store"));
-	if (t->metered && t->n_safe == 0)
-		abandon_send(t->in->abandon, t->account, &t->mid);
-	txn_end(t, false, reply);
-}
-
 static void on_spooled(struct stage *st, uint64_t id, enum err err)
 {
 	struct txn *t = idmap_get(ingest_of(st)->txns, id);
@@ -135,7 +131,7 @@ static void on_spooled(struct stage *st, uint64_t id, enum err err)
 	if (t == NULL)
 		return;
 	if (err != ERR_OK) {
-		refuse(t, NO_STORE, "451 4.3.0 Message cannot be stored, try again later\r\n");
+		txn_refuse(t, NO_STORE, "451 4.3.0 Message cannot be stored, try again later\r\n");
 		return;
 	}
 	t->spooled = true;
@@ -168,7 +164,7 @@ static enum next txn_spool(struct txn *t)
 	xfree(env);
 	if (err == ERR_OK)
 		return NEXT_WAIT;
-	refuse(t, NO_ROOM, "452 4.3.1 No room for the message now, try again later\r\n");
+	txn_refuse(t, NO_ROOM, "452 4.3.1 No room for the message now, try again later\r\n");
 	return NEXT_DONE;
 }
 
@@ -203,6 +199,10 @@ static enum next txn_give(struct txn *t)
 		return NEXT_NOW;
 	}
 	t->began_us = clock_mono_us();
+	if (t->n_ok == 0) { /* all were refused, and accepted all the same */
+		txn_goto(t, &STEP_ACCEPT);
+		return NEXT_NOW;
+	}
 	plan(t);
 	for (size_t i = 0; i < t->n_parts; i++) {
 		struct bus_to to = { next_stage(t), t->parts[i].dest };

@@ -23,7 +23,8 @@ struct world {
 	unsigned n_open;
 	bool in_mail;      /* MAIL was asked or accepted, and has not ended */
 	uint64_t mail_q;
-	bool tls_asked;
+	bool tls_asked, in_scram, repairs;
+	uint64_t scram_q;
 };
 
 static void question(struct world *w, uint64_t q)
@@ -43,39 +44,70 @@ static void on_mail(void *owner, uint64_t q, const struct smtp_mail *m)
 	struct world *w = owner;
 
 	assert(!w->in_mail && m->size <= MAX_SIZE && w->n_open == 0);
+	assert(m->envid == NULL || (m->envid_len > 0 && m->envid_len <= SMTP_ENVID_MAX));
+	assert(!m->from->utf8 || m->utf8);
 	w->in_mail = true;
 	w->mail_q = q;
 	question(w, q);
 }
 
-static void on_rcpt(void *owner, uint64_t q, const struct smtp_path *to)
+static void on_rcpt(void *owner, uint64_t q, const struct smtp_rcpt *r)
 {
 	struct world *w = owner;
 
-	assert(w->in_mail && to->len > 0);
+	assert(w->in_mail && r->to->len > 0);
+	assert(r->orcpt == NULL || (r->orcpt_len > 0 && r->orcpt_len <= SMTP_ORCPT_MAX));
+	assert(r->notify <= 15 && (!(r->notify & 1) || r->notify == 1));
 	question(w, q);
 }
 
-static void on_begin(void *owner, struct buf *out)
+static void check_clean(const char *p, size_t n)
 {
-	struct world *w = owner;
-
-	assert(w->in_mail && w->n_open == 0);
-	buf_adds(out, "T: x\r\n");
+	for (size_t i = 0; i < n; i++) {
+		assert(p[i] != '\0');
+		assert(p[i] != '\n' || (i > 0 && p[i - 1] == '\r'));
+		assert(p[i] != '\r' || (i + 1 < n && p[i + 1] == '\n'));
+	}
 }
 
-static void on_message(void *owner, uint64_t q, struct buf *msg, bool eight_bit)
+static void on_message(void *owner, uint64_t q, struct buf *msg, const struct smtp_content *c)
 {
 	struct world *w = owner;
 
-	assert(w->in_mail && msg->len >= 6 && msg->len <= MAX_SIZE + 6);
-	for (size_t i = 0; i < msg->len; i++) {
-		assert(msg->data[i] != '\0');
-		assert(msg->data[i] != '\n' || (i > 0 && msg->data[i - 1] == '\r'));
-		assert(msg->data[i] != '\r' || (i + 1 < msg->len && msg->data[i + 1] == '\n'));
-	}
+	assert(w->in_mail && msg->len >= SMTP_HEADROOM && msg->len <= MAX_SIZE + SMTP_HEADROOM);
+	if (!c->damaged)
+		check_clean(msg->data + SMTP_HEADROOM, msg->len - SMTP_HEADROOM);
+	assert(w->repairs || !c->damaged);
 	w->in_mail = false;
 	question(w, q);
+}
+
+static void on_scram(void *owner, uint64_t q, const struct smtp_scram *m)
+{
+	struct world *w = owner;
+
+	assert(m->n <= SASL_SCRAM_MAX && m->first == !w->in_scram);
+	w->in_scram = true;
+	w->scram_q = q;
+	question(w, q);
+}
+
+static void on_scram_over(void *owner)
+{
+	struct world *w = owner;
+
+	assert(w->in_scram);
+	w->in_scram = false;
+}
+
+static void on_xclient(void *owner, const struct smtp_xclient *x)
+{
+	struct world *w = owner;
+
+	assert(!w->in_mail && w->n_open == 0 && !w->in_scram);
+	assert(x->ip_len == 0 || x->ip_len == 4 || x->ip_len == 16);
+	for (const char *p = x->helo; *p != '\0'; p++)
+		assert(*p > ' ' && *p <= '~');
 }
 
 static void on_given_up(void *owner, const char *why)
@@ -92,12 +124,16 @@ static void on_secure(void *owner)
 }
 
 static const struct smtp_events events = {
-	.auth = on_auth, .mail = on_mail, .rcpt = on_rcpt, .begin = on_begin,
+	.auth = on_auth, .mail = on_mail, .rcpt = on_rcpt, .scram = on_scram,
+	.scram_over = on_scram_over, .xclient = on_xclient,
 	.message = on_message, .given_up = on_given_up, .secure = on_secure,
 };
 
-static const struct smtp_conf conf = {
-	.hostname = "mx.test", .max_size = MAX_SIZE, .max_rcpt = 100, .max_errors = 10,
+static const struct smtp_conf confs[] = {
+	{ .hostname = "mx.test", .max_size = MAX_SIZE, .max_rcpt = 100, .max_errors = 10 },
+	{ .hostname = "mx.test", .max_size = MAX_SIZE, .max_rcpt = 3, .max_errors = 1000,
+	  .max_unknown = 5, .max_commands = 20, .max_messages = 2, .max_line = 512,
+	  .repair = true },
 };
 
 /* Whole lines that begin with a code. */
@@ -129,7 +165,10 @@ static void answer(struct world *w, uint8_t pick, bool ok)
 		w->in_mail = false;
 	if (q == w->mail_q)
 		w->mail_q = UINT64_MAX;
-	smtp_server_answer(w->s, q, ok, ok ? NULL : "550 5.1.1 no\r\n");
+	if (w->in_scram && q == w->scram_q && ok)
+		smtp_server_challenge(w->s, q, "\0\r\n", 3);
+	else
+		smtp_server_answer(w->s, q, ok, ok ? NULL : "550 5.1.1 no\r\n");
 }
 
 static void act(struct world *w, uint8_t op, uint8_t arg)
@@ -161,7 +200,7 @@ static void act(struct world *w, uint8_t op, uint8_t arg)
 				w->open[i] = w->open[--w->n_open];
 		if (w->mail_q == arg)
 			w->mail_q = UINT64_MAX;
-		smtp_server_answer(w->s, arg, true, NULL);
+		smtp_server_answer(w->s, arg, true, arg % 5 == 0 ? "421 4.7.0 x\r\n" : NULL);
 		break;
 	}
 }
@@ -169,10 +208,15 @@ static void act(struct world *w, uint8_t op, uint8_t arg)
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
 	struct smtp_door door = { .auth_offered = true, .plain_ok = true, .tls_offered = true };
-	struct world w = { .mail_q = UINT64_MAX };
+	struct world w = { .mail_q = UINT64_MAX, .scram_q = UINT64_MAX };
 	const uint8_t *end = p + n;
 
-	w.s = smtp_server_new(&conf, &door, &events, &w);
+	if (n > 0) { /* the first byte picks a configuration and what the door allows */
+		door.xclient = (*p & 2) != 0;
+		door.requiretls = (*p & 4) != 0;
+		w.repairs = confs[*p & 1].repair;
+	}
+	w.s = smtp_server_new(&confs[n > 0 ? *p++ & 1 : 0], &door, &events, &w);
 	smtp_server_greet(w.s);
 	check_replies(&w);
 	while (end - p >= 2) {

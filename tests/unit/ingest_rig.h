@@ -287,12 +287,13 @@ static inline struct irig *irig_open(void)
 	snprintf(r->store, sizeof(r->store), "%s/store", r->rig.dir);
 	r->port = rig_free_port();
 	snprintf(r->address, sizeof(r->address), "127.0.0.1:%d", r->port);
-	r->door = (struct listener_conf){ r->address, DOOR_RELAY };
+	r->door = (struct listener_conf){ .address = r->address, .role = DOOR_RELAY };
 	r->self.name = self;
 	r->conf = (struct ingest_conf){
 		.listeners = { &r->door, 1 }, .tls_cert = none, .tls_key = none,
 		.max_message_size = 100000, .max_recipients = 100, .max_sessions = 100,
 		.max_errors = 20, .command_timeout = 20000, .data_timeout = 20000,
+		.data_total_timeout = 20000, .max_hops = 50, .auth_fail_window = 60000,
 		.policy_wait = 300, .handoff_wait = 300, .spool_bytes = 1 << 20,
 		.memory_bytes = 1 << 20, .spool_retry = 10, .spool_window = 4,
 		.auth_waiting = 10, .abandon_waiting = 10,

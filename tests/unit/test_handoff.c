@@ -8,6 +8,8 @@
 #include "ingest/handoff.h"
 #include "lib/err.h"
 
+#define R(i, d, a) { .index = i, .dest = d, .address = a }
+
 static const struct split_row {
 	const char *name;
 	const char *dests;   /* dest of recipient 0, 1, 2 ... */
@@ -19,9 +21,9 @@ static const struct split_row {
 	{ "a part is named by its lowest index", "100", 65536, "1@0:1,2 0@1:0 " },
 	{ "destinations in turns", "01212", 65536, "0@0:0 1@1:1,3 2@2:2,4 " },
 	{ "a destination too large for an envelope gets several", "0000",
-	  HANDOFF_FIXED_BYTES + 2 * (5 + 16), "0@0:0,1 2@0:2,3 " },
+	  HANDOFF_FIXED_BYTES + 2 * (5 + 24), "0@0:0,1 2@0:2,3 " },
 	{ "the limit counts for each destination", "0101",
-	  HANDOFF_FIXED_BYTES + 2 * (5 + 16), "0@0:0,2 1@1:1,3 " },
+	  HANDOFF_FIXED_BYTES + 2 * (5 + 24), "0@0:0,2 1@1:1,3 " },
 	{ "no limit is so small that nothing fits", "00", 1, "0@0:0 1@0:1 " },
 };
 
@@ -52,8 +54,8 @@ static void row_splits(void **state)
 
 static void a_repeat_has_the_same_parts_whatever_the_order(void **state)
 {
-	struct handoff_rcpt a[] = { { 0, 1, "a" }, { 1, 0, "b" }, { 2, 1, "c" } };
-	struct handoff_rcpt b[] = { { 2, 1, "c" }, { 0, 1, "a" }, { 1, 0, "b" } };
+	struct handoff_rcpt a[] = { R(0, 1, "a"), R(1, 0, "b"), R(2, 1, "c") };
+	struct handoff_rcpt b[] = { R(2, 1, "c"), R(0, 1, "a"), R(1, 0, "b") };
 	struct handoff_part pa[3], pb[3];
 
 	assert_int_equal(handoff_split(a, 3, 65536, pa), 2);
@@ -65,7 +67,7 @@ static void a_repeat_has_the_same_parts_whatever_the_order(void **state)
 
 static void recipients_of_a_part_are_its_own(void **state)
 {
-	struct handoff_rcpt r[] = { { 0, 1, "zero@x" }, { 1, 0, "one@x" }, { 2, 1, "two@x" } };
+	struct handoff_rcpt r[] = { R(0, 1, "zero@x"), R(1, 0, "one@x"), R(2, 1, "two@x") };
 	struct handoff_part p[3];
 	Holdfast__Recipient rs[3], *ptrs[3];
 

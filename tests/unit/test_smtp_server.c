@@ -47,35 +47,69 @@ static void on_mail(void *owner, uint64_t q, const struct smtp_mail *m)
 {
 	struct bench *b = owner;
 
-	buf_addf(&b->events, "mail:%s/%llu%s ", m->from->addr, (unsigned long long)m->size,
-	         m->eight_bit ? "/8" : "");
+	buf_addf(&b->events, "mail:%s/%llu%s%s%s", m->from->addr, (unsigned long long)m->size,
+	         m->eight_bit ? "/8" : "", m->utf8 ? "/utf8" : "", m->require_tls ? "/tls" : "");
+	if (m->ret != HOLDFAST__DSN_RET__RET_NONE)
+		buf_addf(&b->events, "/ret%d", (int)m->ret);
+	if (m->envid != NULL)
+		buf_addf(&b->events, "/%.*s", (int)m->envid_len, m->envid);
+	buf_addc(&b->events, ' ');
 	b->n_rcpt = 0;
 	answer(b, q, strncmp(m->from->addr, "no@", 3) != 0, "550 5.7.13 no\r\n");
 }
 
-static void on_rcpt(void *owner, uint64_t q, const struct smtp_path *to)
+static void on_rcpt(void *owner, uint64_t q, const struct smtp_rcpt *r)
 {
 	struct bench *b = owner;
 	bool odd = b->n_rcpt++ % 2 == 1;
 	bool ok = !(b->policy == REFUSE_ALL || (b->policy == REFUSE_ODD && odd));
 
-	buf_addf(&b->events, "rcpt:%s ", to->addr);
+	buf_addf(&b->events, "rcpt:%s", r->to->addr);
+	if (r->notify != 0)
+		buf_addf(&b->events, "/%u", r->notify);
+	if (r->orcpt != NULL)
+		buf_addf(&b->events, "/%.*s", (int)r->orcpt_len, r->orcpt);
+	buf_addc(&b->events, ' ');
 	answer(b, q, ok, "550 5.1.1 refused\r\n");
 }
 
-static void on_begin(void *owner, struct buf *out)
-{
-	buf_adds(out, "Trace: x\r\n");
-}
-
-static void on_message(void *owner, uint64_t q, struct buf *msg, bool eight_bit)
+static void on_message(void *owner, uint64_t q, struct buf *msg, const struct smtp_content *c)
 {
 	struct bench *b = owner;
 
-	buf_addf(&b->events, "message:%zu%s ", msg->len, eight_bit ? "/8" : "");
+	assert_true(msg->len >= SMTP_HEADROOM);
+	buf_addf(&b->events, "message:%zu%s%s ", msg->len - SMTP_HEADROOM,
+	         c->eight_bit ? "/8" : "", c->damaged ? "/damaged" : "");
 	buf_reset(&b->message);
-	buf_add(&b->message, msg->data, msg->len);
+	buf_add(&b->message, msg->data + SMTP_HEADROOM, msg->len - SMTP_HEADROOM);
 	answer(b, q, true, NULL);
+}
+
+/* A mechanism of the test's own: "u" is challenged with "c", then "p" proves it, and "" ends it. */
+static void on_scram(void *owner, uint64_t q, const struct smtp_scram *m)
+{
+	struct bench *b = owner;
+
+	buf_addf(&b->events, "scram%s%s:%.*s ", m->plus ? "+" : "", m->first ? "1" : "",
+	         (int)m->n, (const char *)m->p);
+	if (m->first)
+		smtp_server_challenge(b->s, q, "c", 1);
+	else if (m->n == 1 && m->p[0] == 'p')
+		smtp_server_challenge(b->s, q, "v", 1);
+	else
+		smtp_server_answer(b->s, q, m->n == 0, NULL);
+}
+
+static void on_scram_over(void *owner)
+{
+	buf_adds(&((struct bench *)owner)->events, "scram-over ");
+}
+
+static void on_xclient(void *owner, const struct smtp_xclient *x)
+{
+	struct bench *b = owner;
+
+	buf_addf(&b->events, "xclient:%s/%zu ", x->helo, x->ip_len);
 }
 
 static void on_given_up(void *owner, const char *why)
@@ -89,8 +123,8 @@ static void on_secure(void *owner)
 }
 
 static const struct smtp_events events = {
-	.auth = on_auth, .mail = on_mail, .rcpt = on_rcpt, .begin = on_begin,
-	.message = on_message, .given_up = on_given_up, .secure = on_secure,
+	.auth = on_auth, .mail = on_mail, .rcpt = on_rcpt, .scram = on_scram,
+	.scram_over = on_scram_over, .xclient = on_xclient, .message = on_message, .given_up = on_given_up, .secure = on_secure,
 };
 
 static const struct smtp_conf conf = {
@@ -198,13 +232,83 @@ static const struct row {
 	  "250 552/5.3.4", "", AT_ONCE, false },
 	{ "SIZE that is no number", HELLO "MAIL FROM:<a@b.c> SIZE=1x\r\n", "250 501/5.5.4", "",
 	  AT_ONCE, false },
-	{ "a parameter that MAIL does not know", HELLO "MAIL FROM:<a@b.c> RET=FULL\r\n",
+	{ "a parameter that MAIL does not know", HELLO "MAIL FROM:<a@b.c> FOO=1\r\n",
 	  "250 555/5.5.4", "", AT_ONCE, false },
-	{ "SMTPUTF8 is not offered", HELLO "MAIL FROM:<a@b.c> SMTPUTF8\r\n", "250 555/5.5.4", "",
-	  AT_ONCE, false },
 	{ "a parameter that RCPT does not know",
-	  HELLO "MAIL FROM:<a@b.c>\r\nRCPT TO:<d@e.f> NOTIFY=NEVER\r\n",
+	  HELLO "MAIL FROM:<a@b.c>\r\nRCPT TO:<d@e.f> SIZE=1\r\n",
 	  "250 250/2.1.0 555/5.5.4", "mail:a@b.c/0 ", AT_ONCE, false },
+	{ "SMTPUTF8 with addresses that need it",
+	  HELLO "MAIL FROM:<\xc3\xa4@b.c> SMTPUTF8\r\nRCPT TO:<\xc3\xb6@e.f>\r\n",
+	  "250 250/2.1.0 250/2.1.5", "mail:\xc3\xa4@b.c/0/utf8 rcpt:\xc3\xb6@e.f ",
+	  AT_ONCE, false },
+	{ "an address that needs SMTPUTF8 without it",
+	  HELLO "MAIL FROM:<\xc3\xa4@b.c>\r\nMAIL FROM:<a@b.c>\r\nRCPT TO:<\xc3\xb6@e.f>\r\n",
+	  "250 553/5.6.7 250/2.1.0 553/5.6.7", "mail:a@b.c/0 ", AT_ONCE, false },
+	{ "SMTPUTF8 with a value", HELLO "MAIL FROM:<a@b.c> SMTPUTF8=1\r\n", "250 501/5.5.4", "",
+	  AT_ONCE, false },
+	{ "a parameter said twice", HELLO "MAIL FROM:<a@b.c> SIZE=1 SIZE=2\r\n", "250 501/5.5.4",
+	  "", AT_ONCE, false },
+	{ "the DSN parameters",
+	  HELLO "MAIL FROM:<a@b.c> RET=hdrs ENVID=x+3Dy\r\n"
+	  "RCPT TO:<d@e.f> NOTIFY=SUCCESS,delay ORCPT=rfc822;d+2B1@e.f\r\n"
+	  "RCPT TO:<g@e.f> NOTIFY=NEVER\r\n",
+	  "250 250/2.1.0 250/2.1.5 250/2.1.5",
+	  "mail:a@b.c/0/ret2/x+3Dy rcpt:d@e.f/10/rfc822;d+2B1@e.f rcpt:g@e.f/1 ",
+	  AT_ONCE, false },
+	{ "DSN parameters that cannot be read",
+	  HELLO "MAIL FROM:<a@b.c> RET=SOME\r\nMAIL FROM:<a@b.c> ENVID=x+3dy\r\n"
+	  "MAIL FROM:<a@b.c> ENVID=+\r\nMAIL FROM:<a@b.c>\r\n"
+	  "RCPT TO:<d@e.f> NOTIFY=NEVER,DELAY\r\n",
+	  "250 501/5.5.4 501/5.5.4 501/5.5.4 250/2.1.0 501/5.5.4", "mail:a@b.c/0 ",
+	  AT_ONCE, false },
+	{ "ORCPT and NOTIFY that cannot be read",
+	  HELLO "MAIL FROM:<a@b.c>\r\nRCPT TO:<d@e.f> ORCPT=d@e.f\r\n"
+	  "RCPT TO:<d@e.f> ORCPT=rfc822;\r\nRCPT TO:<d@e.f> NOTIFY=SUCCESS,SUCCESS\r\n",
+	  "250 250/2.1.0 501/5.5.4 501/5.5.4 501/5.5.4", "mail:a@b.c/0 ", AT_ONCE, false },
+	{ "REQUIRETLS without TLS", HELLO "MAIL FROM:<a@b.c> REQUIRETLS\r\n", "250 555/5.5.4", "",
+	  AT_ONCE, false },
+
+	{ "BDAT in one chunk",
+	  HELLO "MAIL FROM:<a@b.c>\r\nRCPT TO:<1@e.f>\r\nBDAT 6 LAST\r\n.\r\nx\r\nNOOP\r\n",
+	  "250 250/2.1.0 250/2.1.5 250/2.0.0 250/2.0.0",
+	  "mail:a@b.c/0 rcpt:1@e.f message:6 ", AT_ONCE, false },
+	{ "BDAT in chunks, the last one empty",
+	  HELLO "MAIL FROM:<a@b.c>\r\nRCPT TO:<1@e.f>\r\nBDAT 4\r\nab\r\nBDAT 3\r\nc\r\n"
+	  "BDAT 0 LAST\r\n", "250 250/2.1.0 250/2.1.5 250/2.0.0 250/2.0.0 250/2.0.0",
+	  "mail:a@b.c/0 rcpt:1@e.f message:7 ", AT_ONCE, false },
+	{ "BDAT without recipients takes its octets, and they are no commands",
+	  HELLO "MAIL FROM:<a@b.c>\r\nBDAT 6 LAST\r\nQUIT\r\nNOOP\r\n",
+	  "250 250/2.1.0 503/5.5.1 250/2.0.0", "mail:a@b.c/0 ", AT_ONCE, false },
+	{ "BDAT after recipients that were all refused",
+	  HELLO "MAIL FROM:<a@b.c>\r\nRCPT TO:<1@e.f>\r\nBDAT 6 LAST\r\nQUIT\r\nNOOP\r\n",
+	  "250 250/2.1.0 550/5.1.1 554/5.5.1 250/2.0.0", "mail:a@b.c/0 rcpt:1@e.f ",
+	  REFUSE_ALL, false },
+	{ "a chunk whose size cannot be read ends the session",
+	  HELLO "MAIL FROM:<a@b.c>\r\nRCPT TO:<1@e.f>\r\nBDAT 6x LAST\r\nQUIT\r\n",
+	  "250 250/2.1.0 250/2.1.5 501/5.5.4", "mail:a@b.c/0 rcpt:1@e.f given-up:chunk ",
+	  AT_ONCE, false },
+	{ "a chunk over 64 bits ends the session",
+	  HELLO "MAIL FROM:<a@b.c>\r\nRCPT TO:<1@e.f>\r\nBDAT 18446744073709551616\r\n",
+	  "250 250/2.1.0 250/2.1.5 501/5.5.4", "mail:a@b.c/0 rcpt:1@e.f given-up:chunk ",
+	  AT_ONCE, false },
+	{ "a chunk over the size of a message ends the session",
+	  HELLO "MAIL FROM:<a@b.c>\r\nRCPT TO:<1@e.f>\r\nBDAT 1001\r\nx",
+	  "250 250/2.1.0 250/2.1.5 552/5.3.4", "mail:a@b.c/0 rcpt:1@e.f given-up:size ",
+	  AT_ONCE, false },
+	{ "between chunks there is no DATA, RCPT or MAIL",
+	  HELLO "MAIL FROM:<a@b.c>\r\nRCPT TO:<1@e.f>\r\nBDAT 2\r\n\r\nDATA\r\nRCPT TO:<2@e.f>\r\n"
+	  "MAIL FROM:<a@b.c>\r\nRSET\r\n",
+	  "250 250/2.1.0 250/2.1.5 250/2.0.0 503/5.5.1 503/5.5.1 503/5.5.1 250/2.0.0",
+	  "mail:a@b.c/0 rcpt:1@e.f given-up:rset ", AT_ONCE, false },
+	{ "BDAT that ends in a bare CR",
+	  HELLO "MAIL FROM:<a@b.c>\r\nRCPT TO:<1@e.f>\r\nBDAT 2 LAST\r\nx\rNOOP\r\n",
+	  "250 250/2.1.0 250/2.1.5 554/5.6.11 250/2.0.0",
+	  "mail:a@b.c/0 rcpt:1@e.f given-up:line-ends ", AT_ONCE, false },
+	{ "a CRLF that two chunks share is one",
+	  HELLO "MAIL FROM:<a@b.c>\r\nRCPT TO:<1@e.f>\r\nBDAT 2\r\nx\rBDAT 1 LAST\r\n\n",
+	  "250 250/2.1.0 250/2.1.5 250/2.0.0 250/2.0.0",
+	  "mail:a@b.c/0 rcpt:1@e.f message:3 ", AT_ONCE, false },
+
 	{ "MAIL without path", HELLO "MAIL a@b.c\r\nMAIL FROM:a@b.c\r\n",
 	  "250 501/5.5.4 501/5.1.7", "", AT_ONCE, false },
 	{ "RCPT without a good path",
@@ -229,7 +333,7 @@ static const struct row {
 	{ "one refused recipient does not touch the others",
 	  HELLO "MAIL FROM:<a@b.c>\r\nRCPT TO:<1@e.f>\r\nRCPT TO:<2@e.f>\r\nDATA\r\nx\r\n.\r\n",
 	  "250 250/2.1.0 250/2.1.5 550/5.1.1 354 250/2.0.0",
-	  "mail:a@b.c/0 rcpt:1@e.f rcpt:2@e.f message:13 ", REFUSE_ODD, false },
+	  "mail:a@b.c/0 rcpt:1@e.f rcpt:2@e.f message:3 ", REFUSE_ODD, false },
 	{ "all recipients refused",
 	  HELLO "MAIL FROM:<a@b.c>\r\nRCPT TO:<1@e.f>\r\nDATA\r\nRSET\r\n",
 	  "250 250/2.1.0 550/5.1.1 554/5.5.1 250/2.0.0",
@@ -244,7 +348,7 @@ static const struct row {
 	  HELLO "MAIL FROM:<a@b.c>\r\nRCPT TO:<1@e.f>\r\nDATA\r\nx\r\n.\r\n"
 	  "MAIL FROM:<a@b.c>\r\nRCPT TO:<1@e.f>\r\nDATA\r\n\xe4\r\n.\r\nQUIT\r\n",
 	  "250 250/2.1.0 250/2.1.5 354 250/2.0.0 250/2.1.0 250/2.1.5 354 250/2.0.0 221/2.0.0",
-	  "mail:a@b.c/0 rcpt:1@e.f message:13 mail:a@b.c/0 rcpt:1@e.f message:13/8 ",
+	  "mail:a@b.c/0 rcpt:1@e.f message:3 mail:a@b.c/0 rcpt:1@e.f message:3/8 ",
 	  AT_ONCE, false },
 	{ "a message with a bare LF", HELLO "MAIL FROM:<a@b.c>\r\nRCPT TO:<1@e.f>\r\nDATA\r\n"
 	  "x\n.\r\ny\r\n.\r\n", "250 250/2.1.0 250/2.1.5 354 554/5.6.11",
@@ -277,6 +381,23 @@ static const struct row {
 	  "250 535/5.7.8", "", AT_ONCE, false },
 	{ "a line of AUTH with a bare LF ends the exchange", HELLO "AUTH LOGIN\r\na\nb\r\nNOOP\r\n",
 	  "250 334 500/5.5.2 250/2.0.0", "", AT_ONCE, false },
+
+	{ "SCRAM: two messages and a last empty line",
+	  HELLO "AUTH SCRAM-SHA-256 dQ==\r\ncA==\r\n\r\nNOOP\r\n",
+	  "250 334 334 235/2.7.0 250/2.0.0", "scram1:u scram:p scram: scram-over ",
+	  AT_ONCE, false },
+	{ "SCRAM without initial response", HELLO "AUTH SCRAM-SHA-256\r\ndQ==\r\neA==\r\n",
+	  "250 334 334 535/5.7.8", "scram1:u scram:x scram-over ", AT_ONCE, false },
+	{ "SCRAM cancelled", HELLO "AUTH SCRAM-SHA-256 dQ==\r\n*\r\nNOOP\r\n",
+	  "250 334 501/5.7.0 250/2.0.0", "scram1:u scram-over ", AT_ONCE, false },
+	{ "SCRAM with what is no base64", HELLO "AUTH SCRAM-SHA-256 dQ==\r\n!\r\nNOOP\r\n",
+	  "250 334 501/5.5.2 250/2.0.0", "scram1:u scram-over ", AT_ONCE, false },
+	{ "channel binding without a channel", HELLO "AUTH SCRAM-SHA-256-PLUS dQ==\r\n",
+	  "250 538/5.7.11", "", AT_ONCE, false },
+	{ "XCLIENT from who may not", HELLO "XCLIENT ADDR=192.0.2.1\r\n", "250 550/5.7.0", "",
+	  AT_ONCE, false },
+	{ "HTTP", "GET / HTTP/1.1\r\nHost: a\r\nMAIL FROM:<a@b.c>\r\n", "421/4.7.0", "",
+	  AT_ONCE, false },
 
 	{ "STARTTLS throws away what is behind it", HELLO "STARTTLS\r\nMAIL FROM:<a@b.c>\r\n",
 	  "250 220/2.0.0", "tls ", AT_ONCE, false },
@@ -355,7 +476,7 @@ static void answers_out_of_order_leave_in_order(void **state)
 	expect(&b, "");
 	smtp_server_answer(b.s, b.q[4], true, "250 2.0.0 Queued as X\r\n");
 	expect(&b, "250/2.0.0 250/2.0.0");
-	assert_string_equal(buf_str(&b.message), "Trace: x\r\nhi\r\n");
+	assert_string_equal(buf_str(&b.message), "hi\r\n");
 	finish(&b);
 }
 
@@ -383,10 +504,115 @@ static void questions_open_at_once_are_bounded(void **state)
 	finish(&b);
 }
 
+static const struct smtp_conf small = {
+	.hostname = "mx.test", .max_size = 1000, .max_rcpt = 3, .max_errors = 50, .max_unknown = 3,
+	.max_commands = 4, .max_messages = 2, .max_line = 600, .repair = true,
+};
+
+#define ONE_MAIL "MAIL FROM:<a@b.c>\r\nRCPT TO:<1@e.f>\r\nDATA\r\nx\r\n.\r\n"
+
+static const struct limit_row {
+	const char *name, *input, *replies;
+} limit_rows[] = {
+	{ "unknown commands end the session", "A\r\nB\r\nC\r\nNOOP\r\n",
+	  "500/5.5.2 500/5.5.2 421/4.7.0" },
+	{ "commands without a message end the session",
+	  "NOOP\r\nNOOP\r\nNOOP\r\nNOOP\r\nNOOP\r\nNOOP\r\n",
+	  "250/2.0.0 250/2.0.0 250/2.0.0 250/2.0.0 421/4.7.0" },
+	{ "a message makes room for more commands", HELLO "NOOP\r\nNOOP\r\n" ONE_MAIL
+	  "NOOP\r\nNOOP\r\nNOOP\r\nNOOP\r\nNOOP\r\n",
+	  "250 250/2.0.0 250/2.0.0 250/2.1.0 250/2.1.5 354 250/2.0.0 250/2.0.0 250/2.0.0 "
+	  "250/2.0.0 250/2.0.0 421/4.7.0" },
+	{ "messages of a session are counted", HELLO ONE_MAIL ONE_MAIL ONE_MAIL,
+	  "250 250/2.1.0 250/2.1.5 354 250/2.0.0 250/2.1.0 250/2.1.5 354 250/2.0.0 421/4.7.0" },
+	{ "a damaged message goes to who mends it", HELLO
+	  "MAIL FROM:<a@b.c>\r\nRCPT TO:<1@e.f>\r\nDATA\r\nx\ny\r\n.\r\n",
+	  "250 250/2.1.0 250/2.1.5 354 250/2.0.0" },
+};
+
+static void row_keeps_limit(void **state)
+{
+	const struct limit_row *r = *state;
+	struct bench b = { 0 };
+	char got[1024];
+
+	b.s = smtp_server_new(&small, &plain_door, &events, &b);
+	say(&b, r->input, strlen(r->input));
+	codes(&b.replies, got, sizeof(got));
+	assert_string_equal(got, r->replies);
+	finish(&b);
+}
+
+static void a_proxy_may_say_who_its_client_is(void **state)
+{
+	struct smtp_door door = plain_door;
+	struct bench b;
+
+	door.xclient = true;
+	begin(&b, &door, AT_ONCE);
+	talk(&b, HELLO IN_AUTH "XCLIENT ADDR=IPV6:2001:db8::1 HELO=a.test NAME=[UNAVAILABLE]\r\n");
+	expect(&b, "250 235/2.7.0 220");
+	assert_string_equal(buf_str(&b.events), "auth:user xclient:a.test/16 ");
+	assert_false(smtp_server_authed(b.s));
+	talk(&b, "MAIL FROM:<a@b.c>\r\n" HELLO "XCLIENT ADDR=192.0.2.1\r\n");
+	expect(&b, "503/5.5.1 250 550/5.7.0"); /* only once */
+	finish(&b);
+	begin(&b, &door, AT_ONCE);
+	talk(&b, HELLO "XCLIENT ADDR=x\r\nXCLIENT FOO=1\r\nXCLIENT HELO=a+20b\r\nXCLIENT ADDR=+31\r\n");
+	expect(&b, "250 501/5.5.4 501/5.5.4 501/5.5.4 501/5.5.4");
+	finish(&b);
+}
+
+/* The only one that is asked of a session with questions open. */
+static void a_421_in_an_answer_ends_the_session(void **state)
+{
+	struct bench b;
+
+	begin(&b, &plain_door, NEVER);
+	talk(&b, HELLO "MAIL FROM:<a@b.c>\r\n");
+	smtp_server_answer(b.s, b.q[0], false, "421 4.7.0 enough\r\n");
+	expect(&b, "250 421/4.7.0");
+	assert_int_equal(smtp_server_phase(b.s), PH_ENDED);
+	finish(&b);
+}
+
+static void what_the_owner_ends_is_not_given_up_twice(void **state)
+{
+	struct bench b;
+
+	begin(&b, &plain_door, NEVER);
+	talk(&b, HELLO "MAIL FROM:<a@b.c>\r\n");
+	smtp_server_answer(b.s, b.q[0], true, NULL);
+	talk(&b, "RCPT TO:<1@e.f>\r\n");
+	smtp_server_answer(b.s, b.q[1], true, NULL);
+	talk(&b, "DATA\r\nx\r\n.\r\n");
+	smtp_server_end(b.s, 421, "4.3.0", "enough", "test");
+	smtp_server_answer(b.s, b.q[2], true, NULL);
+	expect(&b, "250 250/2.1.0 250/2.1.5 354 421/4.3.0");
+	assert_null(strstr(buf_str(&b.events), "given-up"));
+	finish(&b);
+}
+
+static void too_long_lines_in_a_row_get_a_reply_each(void **state)
+{
+	struct bench b;
+	char line[700];
+
+	b = (struct bench){ 0 };
+	b.s = smtp_server_new(&small, &plain_door, &events, &b);
+	memset(line, 'x', sizeof(line));
+	memcpy(line + sizeof(line) - 2, "\r\n", 2);
+	for (int i = 0; i < 3; i++)
+		for (size_t at = 0; at < sizeof(line); at += 350)
+			say(&b, line + at, 350);
+	expect(&b, "500/5.5.6 500/5.5.6 500/5.5.6");
+	finish(&b);
+}
+
 static void long_lines_are_refused_once(void **state)
 {
 	struct bench b;
-	char line[3000];
+	char line[5000];
 
 	memset(line, 'x', sizeof(line));
 	begin(&b, &plain_door, AT_ONCE);
@@ -460,7 +686,7 @@ static void size_limit_is_kept_by_bytes(void **state)
 		talk(&b, HELLO "MAIL FROM:<a@b.c>\r\nRCPT TO:<1@e.f>\r\nDATA\r\n");
 		buf_reset(&b.replies);
 		say(&b, body, sizes[i].n);
-		assert_true(smtp_server_message_bytes(b.s) <= 1000 + 10);
+		assert_true(smtp_server_message_bytes(b.s) <= SMTP_HEADROOM + 1000);
 		talk(&b, "\r\n.\r\n");
 		expect(&b, sizes[i].want);
 		talk(&b, "MAIL FROM:<a@b.c>\r\n");
@@ -476,7 +702,7 @@ static void tls_resets_the_session(void **state)
 
 	begin(&b, &door, AT_ONCE);
 	talk(&b, HELLO);
-	assert_null(strstr(buf_str(&b.replies), "AUTH"));
+	assert_non_null(strstr(buf_str(&b.replies), "250-AUTH SCRAM-SHA-256\r\n"));
 	assert_non_null(strstr(buf_str(&b.replies), "250-STARTTLS\r\n"));
 	buf_reset(&b.replies);
 	talk(&b, IN_AUTH);
@@ -488,7 +714,7 @@ static void tls_resets_the_session(void **state)
 	smtp_server_secured(b.s);
 	assert_string_equal(smtp_server_helo(b.s), "");
 	talk(&b, IN_AUTH HELLO);
-	assert_non_null(strstr(buf_str(&b.replies), "250-AUTH PLAIN LOGIN\r\n"));
+	assert_non_null(strstr(buf_str(&b.replies), "250-AUTH PLAIN LOGIN SCRAM-SHA-256 SCRAM-SHA-256-PLUS\r\n"));
 	assert_null(strstr(buf_str(&b.replies), "STARTTLS"));
 	expect(&b, "503/5.5.1 250");
 	talk(&b, "STARTTLS\r\n" IN_AUTH);
@@ -570,9 +796,12 @@ int main(void)
 		CASE(a_nul_is_refused_in_lines_and_messages), CASE(size_limit_is_kept_by_bytes),
 		CASE(tls_resets_the_session), CASE(nothing_is_offered_that_is_not_there),
 		CASE(timeout_ends_and_gives_up), CASE(shutdown_waits_for_the_transaction),
-		CASE(freed_with_questions_open),
+		CASE(freed_with_questions_open), CASE(a_proxy_may_say_who_its_client_is),
+		CASE(a_421_in_an_answer_ends_the_session),
+		CASE(what_the_owner_ends_is_not_given_up_twice),
+		CASE(too_long_lines_in_a_row_get_a_reply_each),
 	};
-	struct CMUnitTest tests[ARRAY_LEN(rows) + ARRAY_LEN(cases)];
+	struct CMUnitTest tests[ARRAY_LEN(rows) + ARRAY_LEN(limit_rows) + ARRAY_LEN(cases)];
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
 		tests[i] = (struct CMUnitTest){
@@ -580,6 +809,12 @@ int main(void)
 			.test_func = row_gives_replies,
 			.initial_state = (void *)&rows[i],
 		};
-	memcpy(tests + ARRAY_LEN(rows), cases, sizeof(cases));
+	for (size_t i = 0; i < ARRAY_LEN(limit_rows); i++)
+		tests[ARRAY_LEN(rows) + i] = (struct CMUnitTest){
+			.name = limit_rows[i].name,
+			.test_func = row_keeps_limit,
+			.initial_state = (void *)&limit_rows[i],
+		};
+	memcpy(tests + ARRAY_LEN(rows) + ARRAY_LEN(limit_rows), cases, sizeof(cases));
 	return cmocka_run_group_tests_name("smtp_server", tests, NULL, NULL);
 }

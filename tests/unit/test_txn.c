@@ -10,7 +10,7 @@
 #define MAIL "EHLO me\r\nMAIL FROM:<a@b.test>\r\n"
 #define RCPT MAIL "RCPT TO:<c@d.test>\r\n"
 #define DATA RCPT "DATA\r\n"
-#define ALL DATA "hello\r\n.\r\n"
+#define ALL DATA "\r\nhello\r\n.\r\n"
 
 static const struct row {
 	const char *name, *said;
@@ -122,7 +122,7 @@ static void a_refusal_is_told_and_the_others_go(void **state)
 	client_say(r, "RCPT TO:<e@f.test>\r\n");
 	RIG_UNTIL(&r->rig, client_heard(r, "Email address is on account's Bounce list."));
 	r->rcpt = PLAY_OK;
-	client_say(r, "RCPT TO:<C@D.test>\r\nDATA\r\nx\r\n.\r\n"); /* the first again */
+	client_say(r, "RCPT TO:<C@D.test>\r\nDATA\r\nA: x\r\n.\r\n"); /* the first again */
 	RIG_UNTIL(&r->rig, client_heard(r, "250 2.0.0 Queued as "));
 	assert_int_equal(r->n_taken, 1);
 	assert_int_equal(r->taken[0].n_rcpt, 1);
@@ -139,7 +139,7 @@ static void drain_lets_the_transaction_end(void **state)
 	RIG_UNTIL(&r->rig, client_heard(r, "250 2.1.5"));
 	ingest_drain(&r->st);
 	assert_true(ingest_busy(&r->st));
-	client_say(r, "DATA\r\nx\r\n.\r\n");
+	client_say(r, "DATA\r\nA: x\r\n.\r\n");
 	RIG_UNTIL(&r->rig, client_heard(r, "421 4.3.2"));
 	assert_true(client_heard(r, "250 2.0.0 Queued as "));
 	RIG_UNTIL(&r->rig, r->gone && !ingest_busy(&r->st));
@@ -178,7 +178,7 @@ static void no_deadlock_when_memory_is_used_up(void **state)
 	ingest_of(&r->st)->conf.memory_bytes = 1;
 	ingest_memory(ingest_of(&r->st), 1000);
 	client_connect(r);
-	client_say(r, DATA);
+	client_say(r, DATA "\r\n");
 	for (int i = 0; i < 900; i++)
 		buf_adds(&body, "0123456789012345678901234567890123456789\r\n");
 	buf_adds(&body, ".\r\n");

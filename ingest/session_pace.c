@@ -1,0 +1,111 @@
+/* ingest/session_pace.c - who is read when memory is short
+ *
+ * Messages come into memory, and wait there for custody.  While memory_bytes is used up only one
+ * session of those whose message is coming in is read, so that it can finish; the others wait
+ * without being read, and their clients feel it as a slow network.  A file on disk would take the
+ * same message twice to the disk, here and in the stage that keeps it, and would only move the
+ * limit.
+ *
+ * Whose turn it is must bring bytes: who does not goes to the end of the row, and who fails to do
+ * so in TURNS_MAX turns one after the other is given up (451), or a few clients that stall could
+ * hold the door shut for all.
+ */
+#include "ingest/session_in.h"
+
+#include "lib/log.h"
+
+/* A client that takes no replies gives no more commands. */
+#define UNSENT_MAX (256 * 1024)
+#define TURN_BYTES 1024 /* least that a turn (a tick of 100 ms) must bring */
+#define TURNS_MAX  10
+
+void session_receiving_set(struct session *s, bool on)
+{
+	struct session *first;
+
+	if (s->is_receiving == on)
+		return;
+	s->is_receiving = on;
+	s->stalls = 0;
+	if (on) {
+		TAILQ_INSERT_TAIL(&s->in->receiving, s, receiving);
+	} else {
+		TAILQ_REMOVE(&s->in->receiving, s, receiving);
+		first = TAILQ_FIRST(&s->in->receiving);
+		if (first != NULL)
+			first->turn_bytes = first->counted;
+	}
+}
+
+static bool memory_is_short(const struct ingest *in)
+{
+	return in->memory >= in->conf.memory_bytes;
+}
+
+/* May s be read now? */
+static bool may_read(const struct session *s)
+{
+	if (s->smtp == NULL)
+		return true;
+	if (smtp_server_full(s->smtp) || stream_unsent(s->stream) >= UNSENT_MAX)
+		return false;
+	return !s->is_receiving || !memory_is_short(s->in) ||
+	       TAILQ_FIRST(&s->in->receiving) == s;
+}
+
+void session_pace(struct session *s)
+{
+	bool pause;
+
+	if (s->stream == NULL)
+		return;
+	pause = !may_read(s);
+	if (pause == s->paused)
+		return;
+	s->paused = pause;
+	if (pause)
+		stream_pause(s->stream);
+	else
+		stream_resume(s->stream);
+}
+
+void sessions_balance(struct ingest *in)
+{
+	struct session *s;
+
+	TAILQ_FOREACH(s, &in->receiving, receiving)
+		session_pace(s);
+}
+
+static void give_up(struct session *s)
+{
+	metric_add(s->in->stage->metrics, M_STALLED, 1);
+	s->why = "stalled";
+	smtp_server_end(s->smtp, 451, "4.3.1",
+	                "Memory is short and the message stalls, try again later",
+	                "stalled");
+	session_settle(s, false);
+}
+
+void sessions_turn(struct ingest *in)
+{
+	struct session *s = TAILQ_FIRST(&in->receiving), *next;
+
+	if (s == NULL || !memory_is_short(in))
+		return;
+	if (s->counted - s->turn_bytes >= TURN_BYTES) {
+		s->turn_bytes = s->counted;
+		s->stalls = 0;
+		return;
+	}
+	if (++s->stalls >= TURNS_MAX) {
+		give_up(s);
+		return;
+	}
+	TAILQ_REMOVE(&in->receiving, s, receiving);
+	TAILQ_INSERT_TAIL(&in->receiving, s, receiving);
+	next = TAILQ_FIRST(&in->receiving);
+	next->turn_bytes = next->counted;
+	session_pace(s);
+	session_pace(next);
+}
