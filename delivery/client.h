@@ -59,6 +59,7 @@ struct client_mail {
 	uint64_t size;
 	bool eight_bit;       /* BODY=8BITMIME where it is offered; else it is sent as it is */
 	bool utf8;            /* SMTPUTF8 was said, or the message needs it */
+	bool utf8_optional;   /* ... but it may go to a server without, where no address needs it */
 	bool require_tls;     /* say REQUIRETLS; the owner has seen that it is offered */
 	bool ends_in_crlf;    /* the last line of the body is whole */
 	Holdfast__DsnRet ret;

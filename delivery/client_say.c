@@ -46,7 +46,7 @@ static bool address_needs_utf8(const char *addr)
 
 bool say_needs_utf8(const struct client_mail *m)
 {
-	bool needs = m->utf8 || address_needs_utf8(m->mail_from);
+	bool needs = (m->utf8 && !m->utf8_optional) || address_needs_utf8(m->mail_from);
 
 	for (unsigned i = 0; !needs && i < m->n_rcpt; i++)
 		needs = address_needs_utf8(m->rcpt[i].addr);

@@ -170,6 +170,11 @@ void part_goto(struct part *p, enum part_state to)
 	p->state = to;
 }
 
+bool part_is_report(const struct part *p)
+{
+	return p->account[0] == '\0' && p->mail_from[0] == '\0';
+}
+
 bool part_is_strict(const struct part *p)
 {
 	return p->require_tls && (p->mail_from[0] != '\0' || p->attempts == 0);

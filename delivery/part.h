@@ -132,6 +132,10 @@ const char *envelope_check(const Holdfast__Envelope *env, size_t body_len);
 void part_key(uint8_t out[PART_KEY], const uint8_t id[16], uint32_t part);
 uint32_t part_number(const struct part *p);
 
+/* Is it a report of ours (RFC 3464)?  Its own header section is ASCII where its recipient's local
+ * part is, whatever it encloses: it is better sent without SMTPUTF8 than not at all. */
+bool part_is_report(const struct part *p);
+
 /* Must p go to verified hosts only (REQUIRETLS)?  Our reports try that once; after that any way
  * is better than none (RFC 8689, 5). */
 bool part_is_strict(const struct part *p);

@@ -167,7 +167,7 @@ static void mail_start(struct session *s, struct job *j)
 	client_start(s->client, &(struct client_mail){
 		.mail_from = p->mail_from, .rcpt = m->rcpt, .n_rcpt = j->n,
 		.size = p->body->len, .eight_bit = p->eight_bit, .utf8 = p->utf8,
-		.require_tls = s->dest->strict,
+		.require_tls = s->dest->strict, .utf8_optional = part_is_report(p),
 		.ends_in_crlf = ends_in_crlf(p->body), .ret = p->ret, .envid = p->envid });
 }
 

@@ -25,7 +25,7 @@ struct row {
 	const char *server[12];  /* "!" is a lost connection */
 	unsigned    n_rcpt, mails;
 	uint64_t    size;
-	bool        tls, whole_only, eight_bit, utf8, require_tls, chunking, half_line;
+	bool        tls, whole_only, eight_bit, utf8, utf8_optional, require_tls, chunking, half_line;
 	const char *from;        /* NULL: a@x.test */
 	const char *to;          /* the first recipient; NULL: b@y.test */
 	unsigned    notify;
@@ -194,6 +194,12 @@ static const struct row rows[] = {
 	{ .name = "SMTPUTF8 of the message where it is not offered",
 	  .server = { "220 hi\r\n", E_PIPE }, .n_rcpt = 1, .mails = 1, .utf8 = true,
 	  .want = HI "DONE 550/6\nC QUIT\n" },
+	{ .name = "SMTPUTF8 that is optional is left out where it is not offered",
+	  .server = { "220 hi\r\n", E_PLAIN }, .n_rcpt = 1, .mails = 1, .utf8 = true,
+	  .utf8_optional = true, .want = HI "C MAIL FROM:<a@x.test>\n" },
+	{ .name = "SMTPUTF8 that is optional does not make up for an address that needs it",
+	  .server = { "220 hi\r\n", E_PLAIN }, .n_rcpt = 1, .mails = 1, .to = "\xc3\xbc@y.test",
+	  .utf8_optional = true, .want = HI "DONE 550/6\nC QUIT\n" },
 	{ .name = "SMTPUTF8 of the message is said",
 	  .server = { "220 hi\r\n", "250-mx\r\n250 SMTPUTF8\r\n" }, .n_rcpt = 1, .mails = 1,
 	  .utf8 = true, .want = HI "C MAIL FROM:<a@x.test> SMTPUTF8\n" },
@@ -316,6 +322,7 @@ static void start_some(struct play *p)
 			.mail_from = r->from != NULL ? r->from : "a@x.test", .rcpt = p->rcpt,
 			.n_rcpt = r->n_rcpt, .size = r->size != 0 ? r->size : 10,
 			.eight_bit = r->eight_bit, .utf8 = r->utf8, .ret = r->ret,
+			.utf8_optional = r->utf8_optional,
 			.require_tls = r->require_tls, .ends_in_crlf = !r->half_line,
 			.envid = r->envid });
 	}

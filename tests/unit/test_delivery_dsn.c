@@ -150,6 +150,21 @@ static void a_large_message_comes_back_as_headers(void **state)
 	assert_false(told("Hello"));
 }
 
+/* There is no TLS in this world: it bounces, and the report goes the second time. */
+static void a_message_with_requiretls_comes_back_as_headers(void **state)
+{
+	struct rig *r = *state;
+
+	r->conf.retry_min_ms = r->conf.destination_pause_ms = 1;
+	rig_start(r);
+	hand_full(r, true);
+	RIG_UNTIL(r, world.mails == 1 && tally_parts(r->d->tally) == 0);
+	assert_true(told("Action: failed\r\nStatus: 5.7.30\r\n"));
+	assert_true(told("Content-Type: text/rfc822-headers\r\n\r\nSubject: hi\r\n"));
+	assert_false(told("Hello"));
+	assert_null(strstr(buf_str(&world.said), "hard@x.test"));
+}
+
 static void one_report_tells_of_all_recipients_of_a_transaction(void **state)
 {
 	struct rig *r = *state;
@@ -333,6 +348,7 @@ int main(void)
 		IN_WORLD(envelope_id_and_original_recipient_are_in_the_report),
 		IN_WORLD(the_whole_message_comes_back_where_it_was_asked_for),
 		IN_WORLD(a_large_message_comes_back_as_headers),
+		IN_WORLD(a_message_with_requiretls_comes_back_as_headers),
 		IN_WORLD(one_report_tells_of_all_recipients_of_a_transaction),
 		IN_WORLD(a_null_sender_is_told_of_no_success),
 		IN_WORLD(a_report_to_a_utf8_domain_needs_no_smtputf8),
