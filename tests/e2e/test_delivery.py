@@ -2,7 +2,8 @@
 import os
 import subprocess
 
-from relay import Relay, Sink, free_port, running, wait_for
+from nameserver import Nsd
+from relay import Relay, Sink, running, wait_for
 
 FAST = ("--set", "delivery.retry_min=200ms", "--set", "delivery.retry_max=1s")
 
@@ -89,45 +90,6 @@ def test_mail_that_expires_is_reported_and_counted_as_soft(world):
         assert r.ledger("demo")["expired"] == 1
         rows = r.rows("hfctl", "list", "show", "bounce", "demo", "soft-exp@world.test")
         assert rows[0]["soft"] == 1
-
-
-ZONE = """$ORIGIN %s.
-$TTL 300
-@ IN SOA ns. root. 1 3600 600 86400 300
-@ IN NS ns
-ns IN A 127.0.0.1
-"""
-
-
-class Nsd:
-    """A real authoritative server on loopback."""
-
-    def __init__(self, folder, zones):
-        self.port, self.folder = free_port(), folder
-        conf = ["server:", "  ip-address: 127.0.0.1@%d" % self.port, '  username: ""',
-                '  database: ""', "  server-count: 1", '  zonesdir: "%s"' % folder]
-        for name, value in (("pidfile", "pid"), ("xfrdfile", "xfrd"), ("zonelistfile", "zl"),
-                            ("xfrdir", "")):
-            conf.append('  %s: "%s/%s"' % (name, folder, value))
-        conf += ["remote-control:", "  control-enable: no"]
-        for name, records in zones.items():
-            with open("%s/%s.zone" % (folder, name), "w") as f:
-                f.write(ZONE % name + records)
-            conf += ["zone:", "  name: " + name, "  zonefile: %s.zone" % name]
-        with open(folder + "/nsd.conf", "w") as f:
-            f.write("\n".join(conf) + "\n")
-
-    def __enter__(self):
-        self.process = subprocess.Popen(["nsd", "-d", "-c", self.folder + "/nsd.conf"],
-                                        stderr=subprocess.DEVNULL)
-        wait_for("nsd answers", lambda: subprocess.run(
-            ["drill", "-p", str(self.port), "@127.0.0.1", "mx.test", "MX"],
-            stdout=subprocess.PIPE, text=True).stdout.count("NOERROR"))
-        return self
-
-    def __exit__(self, *rest):
-        self.process.terminate()
-        self.process.wait(10)
 
 
 def test_mail_exchangers_are_found_by_dns(world, tmp_path):
