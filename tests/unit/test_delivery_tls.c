@@ -418,6 +418,50 @@ static void strict_and_other_mail_share_no_connection(void **state)
 	assert_int_equal(server.connections, 2);
 }
 
+/* Two hosts, as MX would have named them: the server, and a port where nobody is. */
+static void know_two_hosts(struct rig *r)
+{
+	struct dest *d = pool_dest(r->d->pool, "\1x.test");
+	unsigned port = 0;
+
+	assert_int_equal(sscanf(route_value, "127.0.0.1:%u", &port), 1);
+	d->address = xcalloc(2, sizeof(*d->address));
+	d->n_address = 2;
+	d->known_until_ms = UINT64_MAX;
+	for (unsigned i = 0; i < 2; i++) {
+		uv_ip4_addr("127.0.0.1", i == 0 ? (int)port : 1,
+		            (struct sockaddr_in *)&d->address[i].sa);
+		snprintf(d->address[i].host, sizeof(d->address[i].host), "127.0.0.1");
+	}
+}
+
+static void one_host_unfit_and_another_down_is_a_reason_to_wait(void **state)
+{
+	struct rig *r = *state;
+
+	start_strict(r, false);
+	know_two_hosts(r);
+	hand_strict(r, "sender@acme.test");
+	RIG_UNTIL(r, metric_value(r->stage.metrics, DM_DEFERRALS) == 1);
+	assert_int_equal(metric_value(r->stage.metrics, DM_REQUIRETLS_PASSED_OVER), 1);
+	assert_int_equal(ended(r).kind, HOLDFAST__EVENT_KIND__EVENT_NONE);
+	assert_int_equal(metric_value(r->stage.metrics, DM_REPORTS), 0);
+}
+
+static void strict_mail_beyond_a_share_of_memory_stays_strict(void **state)
+{
+	struct rig *r = *state;
+
+	r->conf.destination_active = 2;
+	r->conf.active_bytes = 0;
+	start_strict(r, true);
+	for (int i = 0; i < 30; i++)
+		hand_strict(r, "sender@acme.test");
+	RIG_UNTIL(r, server.mails == 30 && tally_parts(r->d->tally) == 0);
+	assert_int_equal(server.strict_mails, 30);
+	assert_int_equal(server.secure_mails, 30);
+}
+
 static void an_authority_that_cannot_be_read_stops_the_start(void **state)
 {
 	struct tls_context *ctx = NULL;
@@ -440,6 +484,8 @@ int main(void)
 		IN_TLS(a_broken_handshake_is_followed_by_a_connection_without_tls),
 		IN_TLS(injected_replies_end_that_connection),
 		IN_STRICT(a_host_that_cannot_be_asked_is_a_reason_to_wait),
+		IN_STRICT(one_host_unfit_and_another_down_is_a_reason_to_wait),
+		IN_STRICT(strict_mail_beyond_a_share_of_memory_stays_strict),
 		IN_STRICT(a_report_goes_strictly_first_and_then_anyhow),
 		IN_STRICT(the_report_on_a_strict_mail_asks_for_tls_too),
 		IN_STRICT(strict_and_other_mail_share_no_connection),
