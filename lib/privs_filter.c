@@ -118,6 +118,17 @@ struct filter {
 	int rc;
 };
 
+/* Argument number arg compares so with value, or its bits under a mask do. */
+static struct scmp_arg_cmp is(unsigned arg, enum scmp_compare how, uint64_t value)
+{
+	return (struct scmp_arg_cmp){ arg, how, value, 0 };
+}
+
+static struct scmp_arg_cmp masked(unsigned arg, uint64_t mask, uint64_t value)
+{
+	return (struct scmp_arg_cmp){ arg, SCMP_CMP_MASKED_EQ, mask, value };
+}
+
 static void add(struct filter *f, uint32_t action, const char *name, unsigned n,
                 const struct scmp_arg_cmp *conditions)
 {
@@ -142,7 +153,7 @@ static void add_values(struct filter *f, const char *name, unsigned arg,
                        const unsigned long *values, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
-		when(f, SCMP_ACT_ALLOW, name, SCMP_CMP32(arg, SCMP_CMP_EQ, (uint32_t)values[i]));
+		when(f, SCMP_ACT_ALLOW, name, is(arg, SCMP_CMP_EQ, values[i]));
 }
 
 static bool family_allowed(int family)
@@ -154,33 +165,33 @@ static bool family_allowed(int family)
 static void add_sockets(struct filter *f)
 {
 	const struct scmp_arg_cmp route[] = {
-		SCMP_CMP32(0, SCMP_CMP_EQ, AF_NETLINK), SCMP_CMP32(2, SCMP_CMP_EQ, 0),
+		is(0, SCMP_CMP_EQ, AF_NETLINK), is(2, SCMP_CMP_EQ, 0),
 	};
 	const struct scmp_arg_cmp other[] = {
-		SCMP_CMP32(0, SCMP_CMP_EQ, AF_NETLINK), SCMP_CMP32(2, SCMP_CMP_NE, 0),
+		is(0, SCMP_CMP_EQ, AF_NETLINK), is(2, SCMP_CMP_NE, 0),
 	};
 
 	for (int family = 0; family < 64; family++) {
 		if (family != AF_NETLINK)
 			when(f, family_allowed(family) ? SCMP_ACT_ALLOW : NO(EPERM), "socket",
-			     SCMP_CMP32(0, SCMP_CMP_EQ, (uint32_t)family));
+			     is(0, SCMP_CMP_EQ, (uint64_t)family));
 	}
-	when(f, NO(EPERM), "socket", SCMP_CMP32(0, SCMP_CMP_GE, 64));
+	when(f, NO(EPERM), "socket", is(0, SCMP_CMP_GE, 64));
 	add(f, SCMP_ACT_ALLOW, "socket", 2, route);
 	add(f, NO(EPERM), "socket", 2, other);
-	when(f, SCMP_ACT_ALLOW, "socketpair", SCMP_CMP32(0, SCMP_CMP_EQ, AF_UNIX));
-	when(f, NO(EPERM), "socketpair", SCMP_CMP32(0, SCMP_CMP_NE, AF_UNIX));
+	when(f, SCMP_ACT_ALLOW, "socketpair", is(0, SCMP_CMP_EQ, AF_UNIX));
+	when(f, NO(EPERM), "socketpair", is(0, SCMP_CMP_NE, AF_UNIX));
 }
 
 /* Threads, yes; processes and namespaces, no. */
 static void add_clone(struct filter *f)
 {
 	when(f, SCMP_ACT_ALLOW, "clone",
-	     SCMP_CMP64(0, SCMP_CMP_MASKED_EQ, CLONE_THREAD | NAMESPACES, CLONE_THREAD));
-	when(f, NO(EPERM), "clone", SCMP_CMP64(0, SCMP_CMP_MASKED_EQ, CLONE_THREAD, 0));
+	     masked(0, CLONE_THREAD | NAMESPACES, CLONE_THREAD));
+	when(f, NO(EPERM), "clone", masked(0, CLONE_THREAD, 0));
 	for (uint64_t bit = 1; bit <= 1ull << 31; bit <<= 1) {
 		if (bit & NAMESPACES)
-			when(f, NO(EPERM), "clone", SCMP_CMP64(0, SCMP_CMP_MASKED_EQ, bit, bit));
+			when(f, NO(EPERM), "clone", masked(0, bit, bit));
 	}
 }
 
@@ -193,21 +204,21 @@ static void add_memory(struct filter *f)
 	for (size_t m = 0; m < ARRAY_LEN(maps); m++) {
 		for (size_t i = 0; i < ARRAY_LEN(each); i++)
 			when(f, SCMP_ACT_ALLOW, maps[m],
-			     SCMP_CMP64(2, SCMP_CMP_MASKED_EQ, both, each[i]));
-		when(f, NO(EPERM), maps[m], SCMP_CMP64(2, SCMP_CMP_MASKED_EQ, both, both));
+			     masked(2, both, each[i]));
+		when(f, NO(EPERM), maps[m], masked(2, both, both));
 	}
-	when(f, SCMP_ACT_ALLOW, "mprotect", SCMP_CMP64(2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
-	when(f, NO(EPERM), "mprotect", SCMP_CMP64(2, SCMP_CMP_MASKED_EQ, PROT_EXEC, PROT_EXEC));
+	when(f, SCMP_ACT_ALLOW, "mprotect", masked(2, PROT_EXEC, 0));
+	when(f, NO(EPERM), "mprotect", masked(2, PROT_EXEC, PROT_EXEC));
 }
 
 static void add_signals(struct filter *f)
 {
 	static const char *const calls[] = { "kill", "tgkill" };
-	uint32_t self = (uint32_t)getpid();
+	uint64_t self = (uint64_t)getpid();
 
 	for (size_t i = 0; i < ARRAY_LEN(calls); i++) {
-		when(f, SCMP_ACT_ALLOW, calls[i], SCMP_CMP32(0, SCMP_CMP_EQ, self));
-		when(f, NO(EPERM), calls[i], SCMP_CMP32(0, SCMP_CMP_NE, self));
+		when(f, SCMP_ACT_ALLOW, calls[i], is(0, SCMP_CMP_EQ, self));
+		when(f, NO(EPERM), calls[i], is(0, SCMP_CMP_NE, self));
 	}
 }
 
@@ -222,8 +233,8 @@ static void add_scheduling(struct filter *f)
 /* Limits can be read, of this process and of others, but not set. */
 static void add_limits(struct filter *f)
 {
-	when(f, SCMP_ACT_ALLOW, "prlimit64", SCMP_CMP64(2, SCMP_CMP_EQ, 0));
-	when(f, NO(EPERM), "prlimit64", SCMP_CMP64(2, SCMP_CMP_NE, 0));
+	when(f, SCMP_ACT_ALLOW, "prlimit64", is(2, SCMP_CMP_EQ, 0));
+	when(f, NO(EPERM), "prlimit64", is(2, SCMP_CMP_NE, 0));
 }
 
 static bool has(const char *const *names, const char *name)
