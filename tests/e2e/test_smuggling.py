@@ -36,15 +36,22 @@ class World:
         self.relay = Relay(*options, route=self.sink)
 
     def __enter__(self):
-        self.relay.__enter__()
+        try:
+            self.relay.__enter__()
+        except BaseException:
+            self.leave()
+            raise
         return self
 
     def __exit__(self, *why):
         try:
             self.relay.__exit__(*why)
         finally:
-            self.sink.stop()
-            shutil.rmtree(self.folder)
+            self.leave()
+
+    def leave(self):
+        self.sink.stop()
+        shutil.rmtree(self.folder)
 
     def check(self, accepted):
         """The sink has what was accepted, and nothing of what was hidden in it."""

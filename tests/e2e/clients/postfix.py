@@ -93,15 +93,21 @@ class Postfix:
         assert done.returncode == 0, done.stdout + self.log()
 
     def __enter__(self):
-        self.control("start")
-        with open(self.path("queue/pid/master.pid")) as f:
-            self.pid = int(f.read())
+        try:
+            self.control("start")
+            with open(self.path("queue/pid/master.pid")) as f:
+                self.pid = int(f.read())
+        except BaseException:
+            shutil.rmtree(self.folder)
+            raise
         return self
 
     def __exit__(self, *rest):
-        self.control("stop")
-        wait_for("Postfix ends", lambda: not running(self.pid))
-        shutil.rmtree(self.folder)
+        try:
+            self.control("stop")
+            wait_for("Postfix ends", lambda: not running(self.pid))
+        finally:
+            shutil.rmtree(self.folder)
 
     def log(self):
         try:
