@@ -103,6 +103,8 @@ struct ingest {
 	 * them is read (session_pace.c). */
 	struct session_list receiving;
 	uint64_t memory;         /* message bytes held by sessions and transactions */
+	uint64_t on_way;         /* those of them that transactions hold: they go by themselves */
+	bool judged;             /* the turn lasts for a tick at least (session_pace.c) */
 
 	struct listener *listeners;
 	struct spool    *spool;

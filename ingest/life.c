@@ -7,7 +7,6 @@
 #include "ingest/ingest.h"
 
 #include <assert.h>
-#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include "ingest/abandon.h"
@@ -19,7 +18,6 @@
 #include "lib/mem.h"
 
 #define HEADER_ROOM (64 << 10) /* far more than our trace header takes */
-#define LARGE_BYTES (256 << 10)
 #define POOL_THREADS "4" /* AUTH is all that the pool does */
 
 void ingest_hold(struct ingest *in)
@@ -156,9 +154,6 @@ enum err ingest_open(struct stage *st)
 	struct outside o = { 0 };
 	enum err err;
 
-	/* Large messages in mappings of their own: they grow without being copied, and go back
-	 * to the system at once. */
-	(void)mallopt(M_MMAP_THRESHOLD, LARGE_BYTES);
 	setenv("UV_THREADPOOL_SIZE", POOL_THREADS, 0);
 	in->stage = st;
 	in->holders = 1;

@@ -105,7 +105,8 @@ static const struct conf_param params[] = {
 	{ "policy_wait", CONF_DURATION, P(policy_wait), "2s", 10, 600000,
 	  "longest wait for a verdict; then 451", NULL, NULL, 0 },
 	{ "handoff_wait", CONF_DURATION, P(handoff_wait), "2s", 10, 600000,
-	  "longest wait for the receipt of a part; then it goes to the spool", NULL, NULL, 0 },
+	  "longest wait for the receipt of a part (and a second more for each 8 MiB on their way "
+	  "before it); then it goes to the spool", NULL, NULL, 0 },
 	{ "spool_bytes", CONF_SIZE, P(spool_bytes), "1GiB", 0, 1ull << 50,
 	  "message bytes in the spool; over it 452", NULL, NULL, 0 },
 	{ "memory_bytes", CONF_SIZE, P(memory_bytes), "256MiB", 1 << 20, 1ull << 40,

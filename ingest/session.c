@@ -48,6 +48,11 @@ static void deadline_move(struct session *s, bool heard)
 		left = left > now ? left - now : 1;
 		wait = left < wait ? left : wait;
 	}
+	if (s->waiting_since_ms != 0) {
+		s->commands = commands;
+		s->deadline_ms = wait; /* it begins when the session is read again */
+		return;
+	}
 	if (wait != s->deadline_ms || commands != s->commands || (receiving && heard))
 		set_deadline(s, wait);
 	s->commands = commands;

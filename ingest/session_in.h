@@ -35,6 +35,7 @@ struct session {
 	char *helo;              /* by XCLIENT, or NULL */
 
 	uint64_t opened_ms, deadline_ms, data_since_ms, commands;
+	uint64_t waiting_since_ms; /* not read because memory is short; 0: it is */
 	unsigned messages;
 	uint64_t bytes;          /* of accepted messages */
 	size_t counted;          /* bytes of its message that are in in->memory */

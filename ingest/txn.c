@@ -12,6 +12,8 @@
 #include "ingest/submission.h"
 #include "lib/clock.h"
 
+#define GIVE_RATE (8u << 20) /* bytes a second that a stage which is well takes */
+
 static enum next txn_drop(struct txn *t);
 
 const struct step STEP_GIVE_UP = { "give-up", txn_drop };
@@ -102,7 +104,9 @@ enum err txn_ask(struct txn *t, struct bus_to to, Holdfast__Frame *frame, struct
 {
 	struct stage *st = t->in->stage;
 	bool giving = frame->body_case == HOLDFAST__FRAME__BODY_HANDOFF;
-	uint64_t wait = giving ? t->in->conf.handoff_wait : t->in->conf.policy_wait;
+	/* What is on its way before it goes first: the receiver takes GIVE_RATE at the least. */
+	uint64_t wait = giving ? t->in->conf.handoff_wait + t->in->on_way * 1000 / GIVE_RATE
+	                       : t->in->conf.policy_wait;
 	struct ask *a = xmemdup(about, sizeof(*about));
 	enum err err;
 
@@ -279,6 +283,7 @@ void txn_message(struct ingest *in, uint64_t id, uint64_t q, struct buf *msg,
 	if (!prepare(t, msg, c->damaged))
 		return;
 	t->body = blob_take(msg);
+	in->on_way += t->body->len;
 	ingest_memory(in, (int64_t)t->body->len);
 	txn_goto(t, txn_must_notify(t) ? &STEP_NOTIFY : &STEP_GIVE);
 	txn_run(t);

@@ -22,8 +22,10 @@ const struct step STEP_ACCEPT       = { "accept", txn_accept };
 
 void txn_give_free(struct txn *t)
 {
-	if (t->body != NULL)
+	if (t->body != NULL) {
+		t->in->on_way -= t->body->len;
 		ingest_memory(t->in, -(int64_t)t->body->len);
+	}
 	blob_unref(&t->body);
 	xfree(t->to);
 	xfree(t->parts);

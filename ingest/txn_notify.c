@@ -99,6 +99,7 @@ static void body_make(const struct txn *t, struct txn *child, const char *const 
 		.n = refusals(t, list), .now_ms = child->received_ms }, &child->eight_bit);
 	child->utf8 = child->utf8_address;
 	child->body = blob_take(&msg);
+	t->in->on_way += child->body->len;
 	ingest_memory(t->in, (int64_t)child->body->len);
 	xfree(list);
 }

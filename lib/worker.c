@@ -8,6 +8,7 @@
 
 #include <assert.h>
 #include <getopt.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -393,12 +394,17 @@ static void close_loop(struct life *l)
 
 /* A write to a closed socket or over a file limit is an error code, no signal; one
  * process may hold as many sockets as the system lets it. */
+#define MMAP_BYTES (1 << 20)
+
 static void set_process(void)
 {
 	struct rlimit files;
 
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);
+	/* glibc raises the size over which memory goes back to the system at each large piece
+	 * that is freed: after a few large messages their memory would stay. */
+	(void)mallopt(M_MMAP_THRESHOLD, MMAP_BYTES);
 	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
 		files.rlim_cur = files.rlim_max;
 		(void)setrlimit(RLIMIT_NOFILE, &files);
