@@ -47,13 +47,13 @@ static bool address_ok(ProtobufCBinaryData d)
 	return text_ok(d, SMTP_ADDR_MAX);
 }
 
-/* What goes out as a parameter of MAIL or RCPT: no space, no control byte. */
-static bool param_ok(ProtobufCBinaryData d)
+/* What goes out as a parameter of MAIL or RCPT: no space, no control byte, none above max. */
+static bool param_ok(ProtobufCBinaryData d, uint8_t max)
 {
 	if (d.len > PART_PARAM_MAX)
 		return false;
 	for (size_t i = 0; i < d.len; i++)
-		if (d.data[i] <= 0x20 || d.data[i] == 0x7f)
+		if (d.data[i] <= 0x20 || d.data[i] == 0x7f || d.data[i] > max)
 			return false;
 	return true;
 }
@@ -62,7 +62,7 @@ static bool rcpt_ok(const Holdfast__Recipient *r)
 {
 	bool never = (r->notify & CLIENT_NEVER) != 0;
 
-	return r->address.len > 0 && address_ok(r->address) && param_ok(r->orcpt) &&
+	return r->address.len > 0 && address_ok(r->address) && param_ok(r->orcpt, 0xff) &&
 	       r->notify < 2 * CLIENT_DELAY && (!never || r->notify == CLIENT_NEVER);
 }
 
@@ -76,7 +76,7 @@ const char *envelope_check(const Holdfast__Envelope *env, size_t body_len)
 		return "size of the body";
 	if (!text_ok(env->account, 64) || !address_ok(env->mail_from))
 		return "account or sender";
-	if (!param_ok(env->envid))
+	if (!param_ok(env->envid, 0x7e))
 		return "envelope id";
 	for (size_t i = 0; i < env->n_rcpt; i++)
 		if (!rcpt_ok(env->rcpt[i]))

@@ -319,7 +319,10 @@ static void parameters_that_could_break_a_command_are_malformed(void **state)
 	letter_notify(&l, "a@x.test", 0, 0);
 	l.env.envid = pb_str("x\r\nRSET");
 	rig_hand(r, &l, BODY);
-	assert_int_equal(counter(r, DM_REFUSED), 4);
+	letter_notify(&l, "a@x.test", 0, 0);
+	l.env.envid = pb_str("\xc3\xbc");
+	rig_hand(r, &l, BODY);
+	assert_int_equal(counter(r, DM_REFUSED), 5);
 	assert_int_equal(r->d->queue->n_active, 0);
 }
 
