@@ -209,6 +209,7 @@ static void take_xclient(void *owner, const struct smtp_xclient *x)
 		peer_of_ip(x->ip, x->ip_len, &s->peer);
 	else if (x->addr_said)
 		peer_unknown(&s->peer);
+	smtp_server_plain_ok(s->smtp, session_plain_ok(s));
 	no = limits_enter(s->in->limits, &s->in->limits_conf, s->peer.ip, s->peer.ip_len,
 	                  &s->place, clock_mono_ms());
 	if (no != NULL)
@@ -283,13 +284,13 @@ static void on_expired(void *owner)
 	session_settle(s, false);
 }
 
-static void log_session(const struct session *s)
+static void log_session(const struct session *s, const char *tls)
 {
 	const char *helo = s->smtp ? smtp_server_helo(s->smtp) : "";
 
 	log_info("session", LOGS("why", s->why),
 	         LOGS("account", s->account[0] ? s->account : NULL), LOGS("ip", s->peer.text),
-	         LOGS("helo", helo[0] ? helo : NULL),
+	         LOGS("helo", helo[0] ? helo : NULL), LOGS("tls", tls),
 	         LOGU("commands", s->smtp ? smtp_server_commands(s->smtp) : 0),
 	         LOGU("messages", s->messages), LOGU("bytes", s->bytes),
 	         LOGU("ms", clock_mono_ms() - s->opened_ms));
@@ -299,7 +300,9 @@ static void on_closed(void *owner, enum err why)
 {
 	struct session *s = owner;
 	struct ingest *in = s->in;
+	const char *tls;
 
+	tls = s->handle ? stream_tls_version(s->handle) : NULL;
 	s->stream = s->handle = NULL;
 	session_receiving_set(s, false);
 	if (!in->closing) {
@@ -307,7 +310,7 @@ static void on_closed(void *owner, enum err why)
 		txn_orphan(in, s->txn);
 		if (s->why == NULL)
 			s->why = why == ERR_OK ? "hung up" : "broken";
-		log_session(s);
+		log_session(s, tls);
 	}
 	account_forget(s);
 	limits_leave(in->limits, &s->place);

@@ -52,6 +52,7 @@ void session_end(struct session *s, const char *why);
 void session_settle(struct session *s, bool heard);
 
 /* session_open.c */
+bool session_plain_ok(const struct session *s); /* by auth_plaintext and the peer */
 void session_birth_data(struct session *s, const char *p, size_t len);
 void session_birth_secured(struct session *s);
 void session_birth_expired(struct session *s);

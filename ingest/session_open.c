@@ -13,10 +13,16 @@
 
 #define PROXY_WAIT_MS 5000
 
+bool session_plain_ok(const struct session *s)
+{
+	int plain = s->in->conf.auth_plaintext;
+
+	return plain == PLAINTEXT_ALWAYS || (plain == PLAINTEXT_LOOPBACK && s->peer.loopback);
+}
+
 static struct smtp_door door_of(const struct session *s)
 {
 	const struct ingest *in = s->in;
-	int plain = in->conf.auth_plaintext;
 	bool secure = s->role == DOOR_SUBMISSIONS || s->proxied_tls;
 
 	return (struct smtp_door){
@@ -24,8 +30,7 @@ static struct smtp_door door_of(const struct session *s)
 		.secure = secure,
 		.unbound = s->proxied_tls,
 		.auth_offered = s->role != DOOR_INBOUND,
-		.plain_ok = plain == PLAINTEXT_ALWAYS ||
-		            (plain == PLAINTEXT_LOOPBACK && s->peer.loopback),
+		.plain_ok = session_plain_ok(s),
 		.need_auth = s->role == DOOR_SUBMISSION || s->role == DOOR_SUBMISSIONS,
 		.requiretls = in->conf.requiretls,
 		.xclient = net_has(in->xclients.net, in->xclients.n, s->peer.ip, s->peer.ip_len),

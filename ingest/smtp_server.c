@@ -340,6 +340,11 @@ void smtp_server_secured(struct smtp_server *s)
 	run(s);
 }
 
+void smtp_server_plain_ok(struct smtp_server *s, bool ok)
+{
+	s->door.plain_ok = ok;
+}
+
 void smtp_server_greet(struct smtp_server *s)
 {
 	buf_addf(&s->out, "220 %s ESMTP\r\n", s->conf->hostname);

@@ -153,6 +153,8 @@ void smtp_server_answer(struct smtp_server *s, uint64_t q, bool ok, const char *
 void smtp_server_challenge(struct smtp_server *s, uint64_t q, const void *p, size_t n);
 
 void smtp_server_secured(struct smtp_server *s);
+/* In xclient(): may the client that it is now use PLAIN and LOGIN without TLS? */
+void smtp_server_plain_ok(struct smtp_server *s, bool ok);
 /* End it with one reply (code, enhanced code, text) of the owner's choice; a transaction that is
  * open is given up: why. */
 void smtp_server_end(struct smtp_server *s, int code, const char *enhanced, const char *text,
