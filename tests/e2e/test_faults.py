@@ -119,7 +119,7 @@ def test_with_delivery_down_the_spool_takes_over_up_to_its_limit(world):
     world.start()
     with Relay(*FAST, "--set", "ingest.spool_bytes=2MiB", route=world) as r:
         r.kill("delivery-1")
-        body = b"Subject: s\r\n\r\n" + b"x" * 50000 + b"\r\n"
+        body = b"Subject: s\r\n\r\n" + (b"x" * 98 + b"\r\n") * 500
         c = r.client()
         answers, taken = [], 0
         for n in range(80):
@@ -169,7 +169,7 @@ def test_memory_stays_flat_while_a_stage_is_down(world):
     with Relay(*FAST, "--set", "kv_write_buffer=8MiB", "--set", "ingest.spool_bytes=1GiB",
                route=world) as r:
         r.kill("delivery-1")
-        body = b"Subject: m\r\n\r\n" + b"m" * 100000 + b"\r\n"
+        body = b"Subject: m\r\n\r\n" + (b"m" * 98 + b"\r\n") * 1000
         c = r.client()
         early = None
         for n in range(900):
@@ -216,8 +216,8 @@ def test_a_store_that_fails_to_write_ends_the_stage_and_recovers(world, stage):
         codes = set()
         for n in range(40):
             try:
-                codes.add(c.mail("", "f%d@fail.test" % n, body=b"S: x\r\n\r\n" + b"f" * 3000
-                                 + b"\r\n")[0])
+                codes.add(c.mail("", "f%d@fail.test" % n, body=b"S: x\r\n\r\n"
+                                 + (b"f" * 98 + b"\r\n") * 30)[0])
             except (OSError, ConnectionError):
                 break
             if not running(pid):
