@@ -3,6 +3,7 @@
 Every wait is for a condition and has a limit; nothing sleeps to synchronise.
 """
 import base64
+import contextlib
 import json
 import os
 import shlex
@@ -194,8 +195,35 @@ class Relay:
         self.hfctl("credential", "add", name, name, "--password-stdin", stdin=password + "\n")
         return name, password
 
-    def client(self, login=None, password=None, port=None):
-        c = Smtp(port or self.submission_port)
+    @contextlib.contextmanager
+    def settings(self, **values):
+        """Parameters of ingest for the time of a with block; they hold when it begins (SIGHUP)."""
+        path = self.folder + "/holdfast.yaml"
+        with open(path) as f:
+            before = f.read()
+        head, rest = before.split("\ningest:\n", 1)
+        rows = rest.split("\n")
+        end = next(i for i, row in enumerate(rows) if not row.startswith(" "))
+        kept = [row for i, row in enumerate(rows)
+                if i >= end or row[2:].split(":")[0] not in values]
+        self.configure("\n".join([head, "ingest:", *("  %s: %s" % kv for kv in values.items()),
+                                  *kept]))
+        try:
+            yield self
+        finally:
+            self.configure(before)
+
+    def configure(self, text):
+        """Give ingest another configuration and wait until it has read it."""
+        with open(self.folder + "/holdfast.yaml", "w") as f:
+            f.write(text)
+        reloads = self.metric("ingest-1", "worker_reloads_total")
+        os.kill(self.pid("ingest-1"), signal.SIGHUP)
+        wait_for("the reload",
+                 lambda: self.metric("ingest-1", "worker_reloads_total") > reloads)
+
+    def client(self, login=None, password=None, port=None, **how):
+        c = Smtp(port or self.submission_port, **how)
         c.ehlo()
         if login or port is None:
             c.auth(login or self.login, password or self.password)
@@ -252,13 +280,26 @@ def memory_mb(pid):
     raise AssertionError("no VmRSS")
 
 
+def tls_context():
+    """Of a client that encrypts and trusts everybody."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
 class Smtp:
     """A client that shows every byte: no library smooths over what a server does."""
 
-    def __init__(self, port, timeout=LIMIT_S):
-        self.sock = socket.create_connection(("127.0.0.1", port), timeout)
+    def __init__(self, port, timeout=LIMIT_S, host="127.0.0.1", source=None, first=b"", tls=None):
+        """From source, if said; first goes in front of all, tls is the context of implicit TLS."""
+        self.sock = socket.create_connection((host, port), timeout, source and (source, 0))
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.pending = b""
+        if first:
+            self.send(first)
+        if tls:
+            self.sock = tls.wrap_socket(self.sock)
         self.greeting = self.reply()
 
     def send(self, data):
@@ -292,13 +333,10 @@ class Smtp:
         self.extensions = text.upper().split("\n")[1:]
         return text
 
-    def starttls(self):
+    def starttls(self, context=None, **how):
         code, text = self.cmd("STARTTLS")
         assert code == 220, text
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        self.sock = context.wrap_socket(self.sock)
+        self.sock = (context or tls_context()).wrap_socket(self.sock, **how)
         self.pending = b""
 
     def auth(self, login, password, want=235):
