@@ -98,8 +98,8 @@ def test_passwords_are_not_offered_over_the_open_net(relay):
     c = Smtp(relay.submission_proxy_port, first=v1(STRANGER))
     c.ehlo()
     assert set(c.extensions) == PLAIN | {"STARTTLS", "AUTH SCRAM-SHA-256"}
-    assert c.cmd("AUTH PLAIN AGRlbW8AeA==") == (538, "5.7.11 Encryption is required: STARTTLS first")
-    assert c.cmd("AUTH LOGIN") == (538, "5.7.11 Encryption is required: STARTTLS first")
+    for line in ("AUTH PLAIN AGRlbW8AeA==", "AUTH LOGIN"):
+        assert c.cmd(line) == (538, "5.7.11 Encryption is required: STARTTLS first")
 
 
 def test_tls_that_ends_at_the_proxy_is_tls_without_a_channel_to_bind_to(relay):
@@ -214,7 +214,8 @@ def test_a_proxy_header_may_come_in_single_octets(relay, header):
 
 @pytest.mark.parametrize("header", [v1(PROXIED), v2(PROXIED)], ids=["v1", "v2"])
 def test_commands_may_stand_behind_the_proxy_header_in_one_segment(relay, header):
-    c = Smtp(relay.relay_proxy_port, first=header + b"EHLO client.test\r\nMAIL FROM:<a@away.test>\r\n")
+    commands = b"EHLO client.test\r\nMAIL FROM:<a@away.test>\r\n"
+    c = Smtp(relay.relay_proxy_port, first=header + commands)
     assert c.greeting[0] == 220
     assert [c.reply()[0], c.reply()[0]] == [250, 250]
 
