@@ -59,7 +59,7 @@ struct ingest_conf {
 	uint64_t max_errors, max_unknown, max_commands, max_messages, max_line;
 	uint64_t auth_fail_window, auth_fail_ip, auth_fail_network, auth_fail_login;
 	uint64_t command_timeout, data_timeout, data_total_timeout, greeting_delay; /* ms */
-	uint64_t policy_wait, handoff_wait;                                         /* ms */
+	uint64_t policy_wait, handoff_wait, custody_wait;                           /* ms */
 	uint64_t spool_bytes, memory_bytes, spool_retry, spool_window, auth_waiting;
 	uint64_t abandon_waiting;
 };

@@ -141,6 +141,14 @@ static void on_spooled(struct stage *st, uint64_t id, enum err err)
 	txn_run(t);
 }
 
+/* A part was sent, and its receiver may have it: a refusal now would make the client send again
+ * what goes out all the same.  So it is asked for its receipt again. */
+static bool may_go_on(const struct txn *t)
+{
+	return t->n_sent > 0 &&
+	       clock_mono_us() - t->began_us < t->in->conf.custody_wait * 1000;
+}
+
 /* Write the parts that have no receipt into our own store.  Resumes in on_spooled(). */
 static enum next txn_spool(struct txn *t)
 {
@@ -166,6 +174,11 @@ static enum next txn_spool(struct txn *t)
 	xfree(env);
 	if (err == ERR_OK)
 		return NEXT_WAIT;
+	if (may_go_on(t)) {
+		t->again = true;
+		txn_goto(t, &STEP_GIVE);
+		return NEXT_NOW;
+	}
 	txn_refuse(t, NO_ROOM, "452 4.3.1 No room for the message now, try again later\r\n");
 	return NEXT_DONE;
 }
@@ -189,38 +202,46 @@ static void on_custody(enum err err, const Holdfast__Frame *frame, struct blob *
 	txn_run(t);
 }
 
-/* Hand all parts over side by side.  Resumes in on_custody(), once a part. */
+static void give_part(struct txn *t, size_t i)
+{
+	struct bus_to to = { next_stage(t), t->parts[i].dest };
+	Holdfast__Frame frame = HOLDFAST__FRAME__INIT;
+	Holdfast__Handoff h = HOLDFAST__HANDOFF__INIT;
+	Holdfast__Envelope env;
+	struct ask about = { .part = i };
+
+	if (!bus_link_up(t->in->stage->bus, to.stage, to.instance))
+		return;
+	envelope_fill(t, &t->parts[i], &env);
+	h.envelope = &env;
+	frame.body_case = HOLDFAST__FRAME__BODY_HANDOFF;
+	frame.handoff = &h;
+	/* What cannot be asked, since too many wait already, is for the spool. */
+	if (txn_ask(t, to, &frame, &about, on_custody) == ERR_OK)
+		t->n_sent++;
+}
+
+/* Hand all parts that have no receipt over side by side.  Resumes in on_custody(), once a part. */
 static enum next txn_give(struct txn *t)
 {
-	struct bus *bus = t->in->stage->bus;
-
-	if (t->parts != NULL) {
+	if (t->parts != NULL && !t->again) {
 		if (!TAILQ_EMPTY(&t->asks))
 			return NEXT_WAIT;
 		txn_goto(t, t->n_safe == t->n_parts ? &STEP_ACCEPT : &STEP_SPOOL);
 		return NEXT_NOW;
 	}
-	t->began_us = clock_mono_us();
-	if (t->n_ok == 0) { /* all were refused, and accepted all the same */
-		txn_goto(t, &STEP_ACCEPT);
-		return NEXT_NOW;
+	if (t->parts == NULL) {
+		t->began_us = clock_mono_us();
+		if (t->n_ok == 0) { /* all were refused, and accepted all the same */
+			txn_goto(t, &STEP_ACCEPT);
+			return NEXT_NOW;
+		}
+		plan(t);
 	}
-	plan(t);
-	for (size_t i = 0; i < t->n_parts; i++) {
-		struct bus_to to = { next_stage(t), t->parts[i].dest };
-		Holdfast__Frame frame = HOLDFAST__FRAME__INIT;
-		Holdfast__Handoff h = HOLDFAST__HANDOFF__INIT;
-		Holdfast__Envelope env;
-		struct ask about = { .part = i };
-
-		if (!bus_link_up(bus, to.stage, to.instance))
-			continue;
-		envelope_fill(t, &t->parts[i], &env);
-		h.envelope = &env;
-		frame.body_case = HOLDFAST__FRAME__BODY_HANDOFF;
-		frame.handoff = &h;
-		if (txn_ask(t, to, &frame, &about, on_custody) != ERR_OK)
-			continue; /* too many wait already: the spool has it */
-	}
+	t->again = false;
+	t->n_sent = 0;
+	for (size_t i = 0; i < t->n_parts; i++)
+		if (!t->safe[i])
+			give_part(t, i);
 	return NEXT_NOW;
 }

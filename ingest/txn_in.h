@@ -88,6 +88,8 @@ struct txn {
 	bool  *safe;           /* by part */
 	size_t n_parts, n_safe;
 	bool   spooled;
+	size_t n_sent;         /* parts that were asked about in this round */
+	bool   again;          /* one more round: the spool has no room */
 	uint64_t began_us;
 };
 
