@@ -108,7 +108,8 @@ static const struct conf_param params[] = {
 	  "longest wait for the receipt of a part (and a second more for each 8 MiB on their way "
 	  "before it); then it goes to the spool", NULL, NULL, 0 },
 	{ "custody_wait", CONF_DURATION, P(custody_wait), "5min", 0, 600000,
-	  "longest wait for a receipt where the spool has no room either; then 452", NULL, NULL, 0 },
+	  "longest wait for a receipt where the spool has no room either; then 452",
+	  NULL, NULL, 0 },
 	{ "spool_bytes", CONF_SIZE, P(spool_bytes), "1GiB", 0, 1ull << 50,
 	  "message bytes in the spool; over it 452", NULL, NULL, 0 },
 	{ "memory_bytes", CONF_SIZE, P(memory_bytes), "256MiB", 1 << 20, 1ull << 40,
