@@ -173,6 +173,31 @@ def test_no_false_end_of_data_lets_a_second_message_out(refusing, before):
     refusing.check(accepted)
 
 
+@pytest.mark.parametrize("before", LAX)
+def test_what_comes_in_pieces_ends_no_earlier(refusing, before):
+    """A TLS record for each byte around the dot: the relay reads them one by one."""
+    c = Smtp(refusing.relay.submission_port)
+    c.ehlo()
+    c.starttls()
+    c.ehlo()
+    c.auth(refusing.relay.login, refusing.relay.password)
+    for after in LAX.values():
+        seam = ENDS[before] + b"." + after
+        if b"\r\n.\r\n" in seam:
+            continue
+        open_message(c)
+        assert c.cmd("DATA")[0] == 354
+        c.send(HEAD + IDS + b"\r\nx")
+        for i in range(len(seam)):
+            c.send(seam[i:i + 1])
+        c.send(EVIL + b".\r\nNOOP\r\n")
+        code, text = c.reply()
+        assert code == 554 and text.startswith("5.6.11"), (seam, code, text)
+        assert c.reply()[0] == 250
+    c.quit()
+    refusing.check({})
+
+
 @pytest.mark.parametrize("before", ENDS)
 def test_mending_makes_one_message_too(mending, before):
     accepted = {}
