@@ -6,6 +6,7 @@ import base64
 import contextlib
 import json
 import os
+import random
 import shlex
 import shutil
 import signal
@@ -42,9 +43,15 @@ def wait_for(what, condition, limit=LIMIT_S):
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """Below the range that outgoing connections take, or one of them has it before we listen."""
+    while True:
+        port = random.randint(10000, 31999)
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
 
 
 class Sink:
