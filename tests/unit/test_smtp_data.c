@@ -187,19 +187,99 @@ static void a_leading_dot_is_found_at_every_offset(void **state)
 	}
 }
 
+/* ---- chunks of BDAT */
+
+static struct chunk_row {
+	const char *name, *in;
+	size_t n;
+	bool cr, lf, nul, eight_bit;
+	size_t longest;
+} chunk_rows[] = {
+	{ "chunks: nothing", IN(""), false, false, false, false, 0 },
+	{ "chunks: whole lines", IN("ab\r\nc\r\n"), false, false, false, false, 2 },
+	{ "chunks: no line end at the end", IN("a\r\nbcd"), false, false, false, false, 3 },
+	{ "chunks: dots are text", IN(".\r\n..\r\n.\r\n"), false, false, false, false, 2 },
+	{ "chunks: an end of DATA is text", IN("a\r\n.\r\nb\r\n"), false, false, false, false, 1 },
+	{ "chunks: a bare CR", IN("a\rb\r\n"), true, false, false, false, 3 },
+	{ "chunks: a bare CR at the end", IN("a\r\nbc\r"), true, false, false, false, 3 },
+	{ "chunks: a CR before CRLF", IN("a\r\r\n"), true, false, false, false, 2 },
+	{ "chunks: a bare LF", IN("a\nb\r\n"), false, true, false, false, 3 },
+	{ "chunks: a bare LF at the start", IN("\na\r\n"), false, true, false, false, 2 },
+	{ "chunks: LF CR", IN("a\n\rb"), true, true, false, false, 4 },
+	{ "chunks: a NUL between CR and LF", IN("a\r\0\n"), true, true, true, false, 4 },
+	{ "chunks: 8-bit", IN("a\374\r\n"), false, false, false, true, 2 },
+	{ "chunks: the longest line is the last, without end", IN("a\r\nb\r\nlong"), false, false,
+	  false, false, 4 },
+};
+
+/* In three chunks, at every two splits: the second may be empty. */
+static void row_of_chunks_is_taken_whole(void **state)
+{
+	const struct chunk_row *r = *state;
+
+	for (size_t i = 0; i < (r->n + 1) * (r->n + 1); i++) {
+		size_t a = i / (r->n + 1), b = i % (r->n + 1);
+		struct smtp_data_in in = { 0 };
+		struct buf out = BUF_INIT;
+		bool over = false;
+
+		if (b < a)
+			continue;
+		smtp_data_chunk(&in, r->in, a, &out, 1 << 20, &over);
+		smtp_data_chunk(&in, r->in + a, b - a, &out, 1 << 20, &over);
+		smtp_data_chunk(&in, r->in + b, r->n - b, &out, 1 << 20, &over);
+		smtp_data_chunks_end(&in);
+		assert_false(over);
+		assert_int_equal(out.len, r->n);
+		assert_memory_equal(buf_str(&out), r->in, r->n);
+		assert_int_equal(in.bare_cr, r->cr);
+		assert_int_equal(in.bare_lf, r->lf);
+		assert_int_equal(in.nul, r->nul);
+		assert_int_equal(in.eight_bit, r->eight_bit);
+		assert_int_equal(in.longest, r->longest);
+		buf_free(&out);
+	}
+}
+
+static void chunks_over_the_limit_are_looked_at_and_not_stored(void **state)
+{
+	struct smtp_data_in in = { 0 };
+	struct buf out = BUF_INIT;
+	bool over = false;
+
+	smtp_data_chunk(&in, IN("0123"), &out, 6, &over);
+	assert_false(over);
+	smtp_data_chunk(&in, IN("45"), &out, 6, &over);
+	assert_false(over);
+	smtp_data_chunk(&in, IN("67\0"), &out, 6, &over);
+	assert_true(over && in.nul);
+	over = false;
+	smtp_data_chunk(&in, IN("8"), &out, 6, &over);
+	assert_true(over);
+	assert_int_equal(out.len, 6);
+	assert_memory_equal(out.data, "012345", 6);
+	buf_free(&out);
+}
+
 int main(void)
 {
-	struct CMUnitTest tests[ARRAY_LEN(rows) + 6] = {
+	struct CMUnitTest tests[ARRAY_LEN(rows) + ARRAY_LEN(chunk_rows) + 7] = {
 		cmocka_unit_test(what_is_malformed_is_seen),
 		cmocka_unit_test(over_the_limit_the_end_is_still_found),
 		cmocka_unit_test(what_is_stuffed_is_unstuffed_to_the_same),
 		cmocka_unit_test(no_mixture_of_line_ends_smuggles),
 		cmocka_unit_test(what_is_sent_hides_no_end_from_lax_receivers),
 		cmocka_unit_test(a_leading_dot_is_found_at_every_offset),
+		cmocka_unit_test(chunks_over_the_limit_are_looked_at_and_not_stored),
 	};
+	struct CMUnitTest *chunks = tests + 7 + ARRAY_LEN(rows);
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-		tests[6 + i] = (struct CMUnitTest){ .name = rows[i].name,
+		tests[7 + i] = (struct CMUnitTest){ .name = rows[i].name,
 			.test_func = row_ends_there_at_every_split, .initial_state = &rows[i] };
+	for (size_t i = 0; i < ARRAY_LEN(chunk_rows); i++)
+		chunks[i] = (struct CMUnitTest){ .name = chunk_rows[i].name,
+			.test_func = row_of_chunks_is_taken_whole,
+			.initial_state = &chunk_rows[i] };
 	return cmocka_run_group_tests_name("smtp_data", tests, NULL, NULL);
 }
