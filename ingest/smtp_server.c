@@ -191,9 +191,8 @@ static bool step(struct smtp_server *s)
 		return false;
 	if (smtp_body_wants(s))
 		return smtp_body_step(s);
-	if (s->leaving && s->head == s->tail && (s->phase & (PH_NEW | PH_READY))) {
-		smtp_say(s, 421, "4.3.2", "Service is shutting down");
-		smtp_goto(s, PH_ENDED);
+	if (s->leaving && s->head == s->tail && (s->phase & (PH_NEW | PH_READY | PH_AUTH))) {
+		smtp_finish(s, 421, "4.3.2", "Service is shutting down", "shutdown");
 		return false;
 	}
 	return step_line(s);
@@ -369,6 +368,8 @@ void smtp_server_end(struct smtp_server *s, int code, const char *enhanced, cons
 void smtp_server_shutdown(struct smtp_server *s)
 {
 	s->leaving = true;
+	if (s->wait == WAIT_TLS) /* between 220 and TLS there is nothing to say it in */
+		smtp_goto(s, PH_ENDED);
 	run(s);
 }
 
@@ -389,7 +390,7 @@ enum smtp_phase smtp_server_phase(const struct smtp_server *s)
 
 bool smtp_server_asking(const struct smtp_server *s)
 {
-	return s->wait != WAIT_NOTHING || s->head < s->tail;
+	return (s->wait != WAIT_NOTHING && s->wait != WAIT_TLS) || s->head < s->tail;
 }
 
 bool smtp_server_receiving(const struct smtp_server *s)

@@ -167,7 +167,8 @@ void smtp_server_shutdown(struct smtp_server *s);
 struct buf     *smtp_server_out(struct smtp_server *s);
 bool            smtp_server_full(const struct smtp_server *s);
 enum smtp_phase smtp_server_phase(const struct smtp_server *s);
-/* A question is open that the client waits for: its own deadline rests. */
+/* A question is open that the client waits for: its own deadline rests (but not where we wait
+ * for its handshake). */
 bool            smtp_server_asking(const struct smtp_server *s);
 /* Octets of a message are what is read now, or what is to come next. */
 bool            smtp_server_receiving(const struct smtp_server *s);

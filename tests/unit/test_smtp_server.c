@@ -708,6 +708,7 @@ static void tls_resets_the_session(void **state)
 	talk(&b, IN_AUTH);
 	expect(&b, "538/5.7.11");
 	talk(&b, "STARTTLS\r\nNOOP\r\n");
+	assert_false(smtp_server_asking(b.s)); /* the client's deadline runs */
 	expect(&b, "220/2.0.0");
 	talk(&b, "NOOP\r\n"); /* before the handshake: nobody hears it */
 	expect(&b, "");
@@ -768,6 +769,26 @@ static void shutdown_waits_for_the_transaction(void **state)
 	finish(&b);
 }
 
+static void shutdown_waits_for_no_login_and_no_handshake(void **state)
+{
+	struct bench b;
+
+	begin(&b, &plain_door, AT_ONCE);
+	talk(&b, HELLO "AUTH SCRAM-SHA-256 dQ==\r\n");
+	buf_reset(&b.replies);
+	smtp_server_shutdown(b.s);
+	expect(&b, "421/4.3.2");
+	assert_non_null(strstr(buf_str(&b.events), "scram-over "));
+	finish(&b);
+	begin(&b, &plain_door, AT_ONCE);
+	talk(&b, HELLO "STARTTLS\r\n");
+	buf_reset(&b.replies);
+	smtp_server_shutdown(b.s);
+	expect(&b, "");
+	assert_int_equal(smtp_server_phase(b.s), PH_ENDED);
+	finish(&b);
+}
+
 static void freed_with_questions_open(void **state)
 {
 	static const char *const inputs[] = {
@@ -796,6 +817,7 @@ int main(void)
 		CASE(a_nul_is_refused_in_lines_and_messages), CASE(size_limit_is_kept_by_bytes),
 		CASE(tls_resets_the_session), CASE(nothing_is_offered_that_is_not_there),
 		CASE(timeout_ends_and_gives_up), CASE(shutdown_waits_for_the_transaction),
+		CASE(shutdown_waits_for_no_login_and_no_handshake),
 		CASE(freed_with_questions_open), CASE(a_proxy_may_say_who_its_client_is),
 		CASE(a_421_in_an_answer_ends_the_session),
 		CASE(what_the_owner_ends_is_not_given_up_twice),

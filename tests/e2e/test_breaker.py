@@ -1,0 +1,51 @@
+"""Clients that stop in the middle, and what they must not be able to do."""
+import os
+import signal
+import socket
+import time
+
+from relay import Relay, Smtp, running, wait_for
+
+
+def ends(client, limit=10):
+    """Does the server end the connection by itself?"""
+    client.sock.settimeout(limit)
+    try:
+        while client.sock.recv(65536):
+            pass
+        return True
+    except socket.timeout:
+        return False
+    except OSError:
+        return True
+
+
+def test_a_handshake_that_never_comes_is_not_waited_for(sink):
+    with Relay("--set", "ingest.command_timeout=1s", route=sink) as r:
+        for said in (b"", b"\x16\x03\x01\x02\x00\x01"):
+            c = Smtp(r.submission_port)
+            c.ehlo()
+            assert c.cmd("STARTTLS")[0] == 220
+            c.send(said)
+            assert ends(c), said
+            c.close()
+        wait_for("no session is left",
+                 lambda: r.metric("ingest-1", "ingest_sessions_open") == 0)
+
+
+def test_logins_and_handshakes_do_not_hold_up_the_end(sink):
+    with Relay("--set", ".drain_wait=30s", route=sink) as r:
+        waiting = []
+        for line in ("AUTH SCRAM-SHA-256", "AUTH LOGIN", "STARTTLS"):
+            c = Smtp(r.submission_port)
+            c.ehlo()
+            assert c.cmd(line)[0] in (334, 220)
+            waiting.append(c)
+        pid, began = r.pid("ingest-1"), time.monotonic()
+        os.kill(pid, signal.SIGTERM)
+        wait_for("ingest ends", lambda: not running(pid))
+        assert time.monotonic() - began < 15
+        for c in waiting:
+            assert ends(c)
+            c.close()
+        r.start("ingest-1")
