@@ -356,7 +356,8 @@ def test_a_changed_password_holds_at_once(relay):
 
 
 @pytest.mark.parametrize("login, password", [
-    ("a,b=c", "p,=q"), ("j\u00fcrgen", "pa\u00dfwort"), ("with space", "  "), ("x" * 128, "y" * 200),
+    ("a,b=c", "p,=q"), ("j\u00fcrgen", "pa\u00dfwort"), ("with space", "  "),
+    ("x" * 128, "y" * 200),
 ])
 def test_logins_and_passwords_of_any_letters(relay, login, password):
     name = "letters%d" % len(login)
