@@ -2,7 +2,7 @@
  *
  * Real loop, store, bus and TCP; policy, holdq and delivery are tables of what they
  * answer.  "None" is played by not answering; what was not answered stays open
- * until the deadline.
+ * until the deadline.  A receipt can be kept back and given later (PLAY_LATE).
  */
 #ifndef TESTS_UNIT_INGEST_RIG_H
 #define TESTS_UNIT_INGEST_RIG_H
@@ -19,9 +19,16 @@
 
 #define RIG_TAKEN 256
 
-enum play { PLAY_OK, PLAY_SILENT, PLAY_HOLD, PLAY_REFUSE, PLAY_BUSY };
+enum play { PLAY_OK, PLAY_SILENT, PLAY_HOLD, PLAY_REFUSE, PLAY_BUSY, PLAY_LATE };
 
-struct taken { struct uuid id; uint32_t part; size_t n_rcpt, size; Holdfast__Role at; };
+struct taken {
+	struct uuid id;
+	uint32_t part;
+	size_t n_rcpt, size;
+	Holdfast__Role at;
+	Holdfast__Frame *frame; /* the hand-off */
+	char *body;
+};
 
 struct peer {
 	struct irig *r;
@@ -41,8 +48,16 @@ struct irig {
 	struct peer policy, holdq, delivery;
 	int port;
 	/* what policy, holdq and delivery do */
-	enum play mail, rcpt, give;
+	enum play mail, rcpt, give, login;
 	bool metered;
+	Holdfast__VerdictClass refuse_as; /* PLAY_REFUSE; 0: bounce */
+	Holdfast__CannotSend cannot;
+	Holdfast__Terms *terms;           /* with the verdict on MAIL */
+	const struct sasl_keys *keys;     /* of every login */
+	struct peer *late;                /* who keeps a receipt back, */
+	struct bus_from late_from;        /* and from whom */
+	Holdfast__Frame *late_frame;
+	unsigned n_login;
 	unsigned n_mail, n_rcpt, n_abandon, n_given, n_taken;
 	struct taken taken[RIG_TAKEN];
 	struct stream *client;
@@ -52,7 +67,8 @@ struct irig {
 
 /* ---- what the peers answer */
 
-static void rig_verdict(struct peer *p, const struct bus_from *from, enum play play)
+static void rig_verdict(struct peer *p, const struct bus_from *from, enum play play,
+                        Holdfast__Terms *terms)
 {
 	Holdfast__Frame f = HOLDFAST__FRAME__INIT;
 	Holdfast__Verdict v = HOLDFAST__VERDICT__INIT;
@@ -65,11 +81,13 @@ static void rig_verdict(struct peer *p, const struct bus_from *from, enum play p
 		return;
 	}
 	v.class_ = play == PLAY_HOLD   ? HOLDFAST__VERDICT_CLASS__VERDICT_HOLD
-	         : play == PLAY_REFUSE ? HOLDFAST__VERDICT_CLASS__VERDICT_BOUNCE
+	         : play == PLAY_REFUSE ? p->r->refuse_as
 	                               : HOLDFAST__VERDICT_CLASS__VERDICT_OK;
 	v.hold = HOLDFAST__HOLD_REASON__HOLD_NEW_ACCOUNT;
 	v.verdict_id = pb_bytes(vid, sizeof(vid));
 	v.metered = p->r->metered;
+	v.cannot = p->r->cannot;
+	v.terms = terms;
 	f.body_case = HOLDFAST__FRAME__BODY_VERDICT;
 	f.verdict = &v;
 	bus_answer(p->bus, from, &f, NULL);
@@ -81,7 +99,7 @@ static void rig_on_mail(void *state, const struct bus_from *from, const Holdfast
 	struct peer *p = state;
 
 	p->r->n_mail++;
-	rig_verdict(p, from, p->r->mail);
+	rig_verdict(p, from, p->r->mail, p->r->terms);
 }
 
 static void rig_on_rcpt(void *state, const struct bus_from *from, const Holdfast__Frame *q,
@@ -90,7 +108,7 @@ static void rig_on_rcpt(void *state, const struct bus_from *from, const Holdfast
 	struct peer *p = state;
 
 	p->r->n_rcpt++;
-	rig_verdict(p, from, p->r->rcpt);
+	rig_verdict(p, from, p->r->rcpt, NULL);
 }
 
 static void rig_on_address(void *state, const struct bus_from *from, const Holdfast__Frame *q,
@@ -107,6 +125,28 @@ static void rig_on_address(void *state, const struct bus_from *from, const Holdf
 	bus_answer(p->bus, from, &f, NULL);
 }
 
+static void rig_on_login(void *state, const struct bus_from *from, const Holdfast__Frame *q,
+                         struct blob *body)
+{
+	struct peer *p = state;
+	const struct sasl_keys *k = p->r->keys;
+	Holdfast__Frame f = HOLDFAST__FRAME__INIT;
+	Holdfast__Principal pr = HOLDFAST__PRINCIPAL__INIT;
+
+	p->r->n_login++;
+	if (p->r->login == PLAY_SILENT)
+		return;
+	pr.known = p->r->login != PLAY_REFUSE;
+	pr.account = pb_str("acct");
+	pr.salt = pb_bytes(k->salt, k->salt_len);
+	pr.iterations = k->iterations;
+	pr.stored_key = pb_bytes(k->stored_key, SASL_KEY_LEN);
+	pr.server_key = pb_bytes(k->server_key, SASL_KEY_LEN);
+	f.body_case = HOLDFAST__FRAME__BODY_PRINCIPAL;
+	f.principal = &pr;
+	bus_answer(p->bus, from, &f, NULL);
+}
+
 static void rig_on_abandon(void *state, const struct bus_from *from, const Holdfast__Frame *q,
                            struct blob *body)
 {
@@ -116,8 +156,22 @@ static void rig_on_abandon(void *state, const struct bus_from *from, const Holdf
 	bus_done(p->bus, from, HOLDFAST__DONE__RESULT__OK, "");
 }
 
-static void rig_note(struct peer *p, const Holdfast__Envelope *e, struct blob *body)
+static inline Holdfast__Frame *rig_frame_copy(const Holdfast__Frame *f)
 {
+	struct buf packed = BUF_INIT;
+	Holdfast__Frame *copy;
+
+	buf_grew(&packed, holdfast__frame__pack(f, (uint8_t *)buf_room(
+		&packed, holdfast__frame__get_packed_size(f))));
+	copy = holdfast__frame__unpack(NULL, packed.len, (const uint8_t *)buf_str(&packed));
+	assert_non_null(copy);
+	buf_free(&packed);
+	return copy;
+}
+
+static void rig_note(struct peer *p, const Holdfast__Frame *q, struct blob *body)
+{
+	const Holdfast__Envelope *e = q->handoff->envelope;
 	struct irig *r = p->r;
 	struct taken *t = &r->taken[r->n_taken];
 
@@ -131,16 +185,37 @@ static void rig_note(struct peer *p, const Holdfast__Envelope *e, struct blob *b
 	t->n_rcpt = e->n_rcpt;
 	t->size = body->len;
 	t->at = p->role;
+	t->frame = rig_frame_copy(q);
+	t->body = xstrndup((const char *)body->data, body->len);
 	r->n_taken++;
+}
+
+static void rig_receipt(struct peer *p, const struct bus_from *from, const Holdfast__Frame *q)
+{
+	Holdfast__Frame f = HOLDFAST__FRAME__INIT;
+	Holdfast__Custody c = HOLDFAST__CUSTODY__INIT;
+
+	c.message_id = q->handoff->envelope->message_id;
+	c.part = q->handoff->envelope->part;
+	f.body_case = HOLDFAST__FRAME__BODY_CUSTODY;
+	f.custody = &c;
+	bus_answer(p->bus, from, &f, NULL);
+}
+
+/* The receipt that was kept back goes out. */
+static inline void rig_late_receipt(struct irig *r)
+{
+	assert_non_null(r->late);
+	rig_receipt(r->late, &r->late_from, r->late_frame);
+	holdfast__frame__free_unpacked(r->late_frame, NULL);
+	r->late = NULL;
+	r->late_frame = NULL;
 }
 
 static void rig_on_handoff(void *state, const struct bus_from *from, const Holdfast__Frame *q,
                            struct blob *body)
 {
 	struct peer *p = state;
-	const Holdfast__Envelope *e = q->handoff->envelope;
-	Holdfast__Frame f = HOLDFAST__FRAME__INIT;
-	Holdfast__Custody c = HOLDFAST__CUSTODY__INIT;
 
 	p->r->n_given++;
 	if (p->r->give == PLAY_SILENT)
@@ -149,18 +224,22 @@ static void rig_on_handoff(void *state, const struct bus_from *from, const Holdf
 		bus_refuse(p->bus, from, HOLDFAST__REFUSED__WHY__BUSY, "busy");
 		return;
 	}
-	rig_note(p, e, body);
-	c.message_id = e->message_id;
-	c.part = e->part;
-	f.body_case = HOLDFAST__FRAME__BODY_CUSTODY;
-	f.custody = &c;
-	bus_answer(p->bus, from, &f, NULL);
+	rig_note(p, q, body);
+	if (p->r->give == PLAY_LATE) {
+		assert_null(p->r->late);
+		p->r->late = p;
+		p->r->late_from = *from;
+		p->r->late_frame = rig_frame_copy(q);
+		return;
+	}
+	rig_receipt(p, from, q);
 }
 
 static const struct bus_handler rig_policy_table[] = {
 	{ HOLDFAST__FRAME__BODY_MAIL_QUERY, BUS_ANY, false, rig_on_mail },
 	{ HOLDFAST__FRAME__BODY_RCPT_QUERY, BUS_ANY, false, rig_on_rcpt },
 	{ HOLDFAST__FRAME__BODY_ADDRESS_QUERY, BUS_ANY, false, rig_on_address },
+	{ HOLDFAST__FRAME__BODY_LOGIN_QUERY, BUS_ANY, false, rig_on_login },
 	{ HOLDFAST__FRAME__BODY_ABANDON, BUS_ANY, false, rig_on_abandon },
 	{ HOLDFAST__FRAME__BODY__NOT_SET, 0, false, NULL },
 };
@@ -201,11 +280,12 @@ static inline void delivery_down(struct irig *r)
 static inline const struct metric_def *rig_metrics(void)
 {
 	static const char *const words[] = { "0", "1", "2", "3", "4", "5", NULL };
-	static char names[M_QUARANTINED + 1][16];
-	static struct metric_def defs[M_QUARANTINED + 2];
+	static char names[M_NOTIFICATIONS + 1][16];
+	static struct metric_def defs[M_NOTIFICATIONS + 2];
 
-	for (int i = 0; i <= M_QUARANTINED; i++) {
-		bool labelled = i == M_MESSAGES || i == M_MESSAGES_REFUSED || i == M_RCPTS;
+	for (int i = 0; i <= M_NOTIFICATIONS; i++) {
+		bool labelled = i == M_MESSAGES || i == M_MESSAGES_REFUSED || i == M_RCPTS ||
+		                i == M_TLS;
 
 		snprintf(names[i], sizeof(names[i]), "m%d", i);
 		defs[i] = (struct metric_def){
@@ -274,7 +354,8 @@ static inline int rig_free_port(void)
 	return ntohs(sin.sin_port);
 }
 
-static inline struct irig *irig_open(void)
+/* All but running: a test may change r->conf and r->door before irig_start(). */
+static inline struct irig *irig_new(void)
 {
 	struct irig *r = xcalloc(1, sizeof(*r));
 	static char hostname[] = "relay.test", self[] = "ingest-1", none[] = "";
@@ -298,9 +379,22 @@ static inline struct irig *irig_open(void)
 		.memory_bytes = 1 << 20, .spool_retry = 10, .spool_window = 4,
 		.auth_waiting = 10, .abandon_waiting = 10,
 	};
+	r->refuse_as = HOLDFAST__VERDICT_CLASS__VERDICT_BOUNCE;
+	return r;
+}
+
+static inline void irig_start(struct irig *r)
+{
 	peer_up(r, &r->policy, HOLDFAST__ROLE__ROLE_POLICY, 1);
 	peer_up(r, &r->holdq, HOLDFAST__ROLE__ROLE_HOLDQ, 3);
 	stage_up(r);
+}
+
+static inline struct irig *irig_open(void)
+{
+	struct irig *r = irig_new();
+
+	irig_start(r);
 	return r;
 }
 
@@ -316,6 +410,12 @@ static inline void irig_close(struct irig *r)
 	bus_close(&r->policy.bus);
 	bus_close(&r->holdq.bus);
 	buf_free(&r->heard);
+	for (unsigned i = 0; i < r->n_taken; i++) {
+		holdfast__frame__free_unpacked(r->taken[i].frame, NULL);
+		xfree(r->taken[i].body);
+	}
+	if (r->late_frame != NULL)
+		holdfast__frame__free_unpacked(r->late_frame, NULL);
 	pid = fork();
 	if (pid == 0) {
 		execl("/bin/rm", "rm", "-rf", r->store, (char *)NULL);
@@ -371,6 +471,63 @@ static inline void client_connect(struct irig *r)
 static inline void client_say(struct irig *r, const char *text)
 {
 	stream_write(r->client, text, strlen(text));
+}
+
+/* More clients at once, each with an end of its own. */
+struct rig_client {
+	struct stream *stream; /* NULL: closed */
+	bool connected;
+	struct buf heard;
+};
+
+static void other_data(void *owner, const char *p, size_t n)
+{
+	buf_add(&((struct rig_client *)owner)->heard, p, n);
+}
+
+static void other_connected(void *owner, enum err err)
+{
+	assert_int_equal(err, ERR_OK);
+	((struct rig_client *)owner)->connected = true;
+}
+
+static void other_closed(void *owner, enum err why)
+{
+	((struct rig_client *)owner)->stream = NULL;
+}
+
+static const struct stream_events other_events = {
+	.data = other_data, .connected = other_connected, .drained = client_nothing,
+	.expired = client_nothing, .closed = other_closed,
+};
+
+static inline void other_connect(struct irig *r, struct rig_client *c)
+{
+	struct sockaddr_in sin;
+
+	*c = (struct rig_client){ .heard = BUF_INIT };
+	uv_ip4_addr("127.0.0.1", r->port, &sin);
+	assert_int_equal(stream_connect(&r->rig.loop, (struct sockaddr *)&sin, NULL,
+	                                &other_events, c, &c->stream), ERR_OK);
+	RIG_UNTIL(&r->rig, c->connected);
+}
+
+static inline void other_say(struct rig_client *c, const char *text)
+{
+	stream_write(c->stream, text, strlen(text));
+}
+
+static inline bool other_heard(const struct rig_client *c, const char *text)
+{
+	return strstr(buf_str(&c->heard), text) != NULL;
+}
+
+static inline void other_close(struct irig *r, struct rig_client *c)
+{
+	if (c->stream != NULL)
+		stream_abort(c->stream);
+	RIG_UNTIL(&r->rig, c->stream == NULL);
+	buf_free(&c->heard);
 }
 
 static inline bool client_heard(const struct irig *r, const char *text)
