@@ -58,13 +58,23 @@ static bool verdict_allows(const Holdfast__Verdict *v)
 	       v->class_ == HOLDFAST__VERDICT_CLASS__VERDICT_HOLD;
 }
 
-/* Refuse by verdict; the reply is built before anything may go. */
 static void verdict_count(struct txn *t, const Holdfast__Verdict *v)
 {
 	if ((unsigned)v->class_ <= HOLDFAST__VERDICT_CLASS__VERDICT_HOLD)
 		metric_add_label(t->in->stage->metrics, M_RCPTS, (unsigned)v->class_, 1);
 }
 
+/* False: refused, and t is gone. */
+static bool sender_is_registered(struct txn *t)
+{
+	if (terms_allow_sender(&t->terms, t->from))
+		return true;
+	txn_refuse(t, NO_FROM, "550 5.7.1 Sender's domain is not registered for this account\r\n");
+	return false;
+}
+
+/* Where the refusal is to be told by mail, the sender may be the one who gets it: nobody else's
+ * address, then. */
 static void mail_refused(struct txn *t, const Holdfast__Verdict *v)
 {
 	struct buf reply = BUF_INIT;
@@ -74,6 +84,8 @@ static void mail_refused(struct txn *t, const Holdfast__Verdict *v)
 	         LOGS("verdict", verdict_name(v->class_)), LOGS("from", t->from),
 	         LOGS("ip", t->peer.text), LOGU("accepted", txn_accepts_refused(t, v)));
 	if (txn_accepts_refused(t, v)) {
+		if (!sender_is_registered(t))
+			return;
 		t->exception = verdict_exception(v);
 		t->refused = v->class_;
 		txn_goto(t, &STEP_TALK);
@@ -88,11 +100,8 @@ static void mail_refused(struct txn *t, const Holdfast__Verdict *v)
 static void mail_allowed(struct txn *t, const Holdfast__Verdict *v)
 {
 	verdict_remember(t, v);
-	if (!terms_allow_sender(&t->terms, t->from)) {
-		txn_refuse(t, NO_FROM,
-		           "550 5.7.1 Sender's domain is not registered for this account\r\n");
+	if (!sender_is_registered(t))
 		return;
-	}
 	txn_goto(t, &STEP_TALK);
 	session_answer(t->in, t->session, t->q, true, NULL);
 }
@@ -232,16 +241,17 @@ static void on_rcpt(enum err err, const Holdfast__Frame *frame, struct blob *bod
 		ok = true;
 		t->n_ok += !a.rcpt->ok;
 		a.rcpt->ok = true;
+		a.rcpt->exception = NULL; /* named before, and refused then */
 	} else {
 		ok = txn_accepts_refused(t, v);
 		log_info("rcpt-refused", LOGID(&t->mid), LOGS("account", t->account),
 		         LOGS("verdict", verdict_name(v->class_)), LOGS("rcpt", a.rcpt->addr),
 		         LOGU("accepted", ok));
-		if (ok) {
+		if (!ok) {
+			verdict_reply(&reply, v);
+		} else if (!a.rcpt->ok) {
 			a.rcpt->exception = verdict_exception(v);
 			a.rcpt->refused = v->class_;
-		} else {
-			verdict_reply(&reply, v);
 		}
 	}
 	session_answer(t->in, t->session, a.q, ok, ok ? NULL : buf_str(&reply));
