@@ -21,6 +21,14 @@ static enum err refuse_syntax(const struct header *h, struct buf *no)
 	return ERR_SYNTAX;
 }
 
+/* A line end that was one octet is two now. */
+static enum err refuse_size(struct buf *no)
+{
+	smtp_reply_add(no, 552, "5.3.4",
+	               "Message is larger than this server takes, once its lines are mended");
+	return ERR_TOOBIG;
+}
+
 static enum err refuse_loop(const struct header *h, struct buf *no)
 {
 	struct buf text = BUF_INIT;
@@ -89,6 +97,8 @@ enum err submission_prepare(struct buf *msg, size_t room, struct submission *s, 
 
 	if (s->damaged)
 		repair_message(msg, room);
+	if (msg->len - room > s->max_size)
+		return refuse_size(no);
 	if (header_scan(msg->data + room, msg->len - room, &h) != ERR_OK)
 		return refuse_syntax(&h, no);
 	if (h.received > s->max_hops)

@@ -17,13 +17,15 @@ struct submission {
 	struct received_facts received;
 	const struct terms *terms;
 	size_t max_hops;   /* Received fields */
+	size_t max_size;   /* octets, lines that were mended included */
 	bool   damaged;    /* its lines are to be mended */
 	bool   eight_bit_header; /* out: the header section holds bytes over 127 */
 };
 
 /* Work on msg, which begins with room (at least SMTP_HEADROOM) octets that mean nothing; afterwards
  * it begins with the trace field.  ERR_OK; else the whole reply is appended to no and msg is of no
- * use: ERR_SYNTAX (554 5.6.0), ERR_TOOBIG (554 5.4.6, a loop), ERR_PERM (550 5.7.1, From). */
+ * use: ERR_SYNTAX (554 5.6.0), ERR_TOOBIG (552 5.3.4, larger once mended; 554 5.4.6, a loop),
+ * ERR_PERM (550 5.7.1, From). */
 enum err submission_prepare(struct buf *msg, size_t room, struct submission *s,
                             struct buf *no) MUST_CHECK;
 

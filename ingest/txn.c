@@ -259,7 +259,8 @@ static bool prepare(struct txn *t, struct buf *msg, bool damaged)
 			.cipher = t->cipher[0] ? t->cipher : NULL, .esmtp = t->esmtp,
 			.authed = t->authed, .utf8 = t->utf8, .now_ms = t->received_ms,
 		},
-		.terms = &t->terms, .max_hops = t->in->conf.max_hops, .damaged = damaged,
+		.terms = &t->terms, .max_hops = t->in->conf.max_hops,
+		.max_size = t->in->conf.max_message_size, .damaged = damaged,
 	};
 	enum err err = submission_prepare(msg, SMTP_HEADROOM, &s, &no);
 

@@ -49,3 +49,27 @@ def test_logins_and_handshakes_do_not_hold_up_the_end(sink):
             assert ends(c)
             c.close()
         r.start("ingest-1")
+
+
+def test_a_message_that_grows_by_mending_keeps_to_the_size(relay):
+    with relay.settings(line_faults="fix", max_message_size="64KiB"):
+        c = relay.client()
+        head = b"Subject: ends\r\n\r\n"
+        code, text = c.mail("a@grows.test", "grows@grows.test", body=head + b"\n" * 60000 + b"\r\n")
+        assert (code, text.split()[0]) == (552, "5.3.4"), text
+        code, text = c.mail("a@grows.test", "fits@grows.test", body=head + b"\n" * 30000 + b"\r\n")
+        assert code == 250, text
+        relay.settle()
+
+
+def test_a_refusal_is_told_to_no_stranger(relay, sink):
+    """Refused mail costs no quota: nobody may have the notifications sent to whom he likes."""
+    login = relay.account("loud", "--state", "pending", "--check-from", "yes", "--from-domain",
+                          "loud.test", "--on-refusal", "accept", "--notify", "from")
+    c = relay.client(*login)
+    code, text = c.cmd("MAIL FROM:<victim@stranger.test>")
+    assert (code, text.split()[0]) == (550, "5.7.1"), text
+    code, text = c.mail("me@loud.test", "a@b.test", body=b"From: me@loud.test\r\n\r\nx\r\n")
+    assert code == 250, text
+    assert b"CannotSendException" in sink.message("me@loud.test")
+    assert not sink.delivered("victim@stranger.test")

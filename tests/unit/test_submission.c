@@ -68,7 +68,7 @@ static struct submission plain(const struct terms *t)
 	return (struct submission){
 		.received = { .helo = "app.test", .ip = "192.0.2.7", .hostname = "mx.test",
 		              .id = "ID26", .esmtp = true, .authed = true, .now_ms = NOW },
-		.terms = t, .max_hops = 5,
+		.terms = t, .max_hops = 5, .max_size = 100000,
 	};
 }
 
@@ -273,6 +273,30 @@ static void mending_makes_lines_that_fit(void **state)
 	buf_free(&no);
 }
 
+static void mending_keeps_to_the_size(void **state)
+{
+	static const struct { size_t lfs; enum err err; } in[] = {
+		{ 50, ERR_OK }, { 51, ERR_TOOBIG },
+	};
+
+	for (size_t i = 0; i < sizeof(in) / sizeof(in[0]); i++) {
+		struct submission s = plain(&free_terms);
+		struct buf text = BUF_INIT, msg = BUF_INIT, no = BUF_INIT;
+
+		buf_adds(&text, BOTH "\r\n");
+		s.max_size = text.len + 100;
+		for (size_t n = 0; n < in[i].lfs; n++)
+			buf_addc(&text, '\n');
+		s.damaged = true;
+		assert_int_equal(prepare(&msg, text.data, text.len, &s, &no), in[i].err);
+		if (in[i].err != ERR_OK)
+			assert_memory_equal(buf_str(&no), "552 5.3.4 ", 10);
+		buf_free(&text);
+		buf_free(&msg);
+		buf_free(&no);
+	}
+}
+
 int main(void)
 {
 	static const struct CMUnitTest cases[] = {
@@ -281,6 +305,7 @@ int main(void)
 		cmocka_unit_test(nothing_is_injected_into_our_fields),
 		cmocka_unit_test(eight_bit_in_the_header_section_is_told),
 		cmocka_unit_test(mending_makes_lines_that_fit),
+		cmocka_unit_test(mending_keeps_to_the_size),
 	};
 	struct CMUnitTest tests[ARRAY_LEN(rows) + ARRAY_LEN(from_rows) + ARRAY_LEN(cases)];
 	size_t n = 0;
