@@ -12,7 +12,7 @@ BODY = b"From: shop@%s.test\r\nSubject: offer\r\n\r\nhello\r\n"
 
 @pytest.fixture(scope="module")
 def relay(sink):
-    with Relay(route=sink) as r:
+    with Relay("--set", "ingest.max_errors=10000", route=sink) as r:  # some tests share a session
         yield r
 
 

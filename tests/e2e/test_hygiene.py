@@ -15,7 +15,7 @@ counter = itertools.count()
 
 @pytest.fixture(scope="module")
 def relay(sink):
-    with Relay(route=sink) as r:
+    with Relay("--set", "ingest.max_errors=10000", route=sink) as r:  # most tests share a session
         yield r
 
 
