@@ -221,7 +221,7 @@ static const struct smtp_cmd {
 	{ "EHLO",     ANY,               ARG_SOME | IDLE, cmd_ehlo },
 	{ "HELO",     ANY,               ARG_SOME | IDLE, cmd_helo },
 	{ "AUTH",     PH_READY,          ARG_SOME | IDLE, cmd_auth },
-	{ "STARTTLS", PH_READY,          ARG_NONE | IDLE, cmd_starttls },
+	{ "STARTTLS", PH_NEW | PH_READY, ARG_NONE | IDLE, cmd_starttls },
 	{ "RSET",     ANY,               ARG_NONE | IDLE, cmd_rset },
 	{ "NOOP",     ANY,               IDLE,            cmd_noop },
 	{ "QUIT",     ANY,               ARG_NONE,        cmd_quit },

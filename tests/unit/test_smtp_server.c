@@ -193,7 +193,8 @@ static const struct row {
 } rows[] = {
 	{ "MAIL before EHLO", "MAIL FROM:<a@b.c>\r\n", "503/5.5.1", "", AT_ONCE, false },
 	{ "AUTH before EHLO", IN_AUTH, "503/5.5.1", "", AT_ONCE, false },
-	{ "STARTTLS before EHLO", "STARTTLS\r\n", "503/5.5.1", "", AT_ONCE, false },
+	{ "STARTTLS before EHLO, as some clients begin", "STARTTLS\r\n", "220/2.0.0", "tls ",
+	  AT_ONCE, false },
 	{ "RCPT before EHLO", "RCPT TO:<a@b.c>\r\n", "503/5.5.1", "", AT_ONCE, false },
 	{ "DATA before EHLO", "DATA\r\n", "503/5.5.1", "", AT_ONCE, false },
 	{ "NOOP, RSET, VRFY, HELP, EXPN at any time",
