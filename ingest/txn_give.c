@@ -141,11 +141,11 @@ static void on_spooled(struct stage *st, uint64_t id, enum err err)
 	txn_run(t);
 }
 
-/* A part was sent, and its receiver may have it: a refusal now would make the client send again
- * what goes out all the same.  So it is asked for its receipt again. */
+/* A part was sent, nothing was heard, and its receiver may have it: a refusal now would make the
+ * client send again what goes out all the same.  So it is asked for its receipt again. */
 static bool may_go_on(const struct txn *t)
 {
-	return t->n_sent > 0 &&
+	return t->in_doubt &&
 	       clock_mono_us() - t->began_us < t->in->conf.custody_wait * 1000;
 }
 
@@ -196,6 +196,7 @@ static void on_custody(enum err err, const Holdfast__Frame *frame, struct blob *
 		t->safe[a.part] = true;
 		t->n_safe++;
 	} else {
+		t->in_doubt |= err == ERR_TIMEOUT || err == ERR_LINK;
 		log_debug("no-receipt", LOGID(&t->mid), LOGU("part", t->parts[a.part].part),
 		          LOGE(err));
 	}
@@ -217,8 +218,7 @@ static void give_part(struct txn *t, size_t i)
 	frame.body_case = HOLDFAST__FRAME__BODY_HANDOFF;
 	frame.handoff = &h;
 	/* What cannot be asked, since too many wait already, is for the spool. */
-	if (txn_ask(t, to, &frame, &about, on_custody) == ERR_OK)
-		t->n_sent++;
+	(void)txn_ask(t, to, &frame, &about, on_custody);
 }
 
 /* Hand all parts that have no receipt over side by side.  Resumes in on_custody(), once a part. */
@@ -239,7 +239,7 @@ static enum next txn_give(struct txn *t)
 		plan(t);
 	}
 	t->again = false;
-	t->n_sent = 0;
+	t->in_doubt = false;
 	for (size_t i = 0; i < t->n_parts; i++)
 		if (!t->safe[i])
 			give_part(t, i);

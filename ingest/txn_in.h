@@ -88,7 +88,7 @@ struct txn {
 	bool  *safe;           /* by part */
 	size_t n_parts, n_safe;
 	bool   spooled;
-	size_t n_sent;         /* parts that were asked about in this round */
+	bool   in_doubt;       /* a part of this round may be in custody: no answer came */
 	bool   again;          /* one more round: the spool has no room */
 	uint64_t began_us;
 };

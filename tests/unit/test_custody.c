@@ -57,6 +57,20 @@ static void what_was_never_sent_is_refused_at_once(void **state)
 	irig_close(r);
 }
 
+/* It says that it has not taken it: there is no doubt, and asking on would only add to its load. */
+static void what_was_refused_for_now_is_not_asked_for_on_and_on(void **state)
+{
+	struct irig *r = rig_without_room(20000);
+
+	delivery_up(r);
+	r->give = PLAY_BUSY;
+	client_connect(r);
+	client_say(r, ALL);
+	RIG_UNTIL(&r->rig, client_heard(r, "452 4.3.1 "));
+	assert_int_equal(r->n_given, 1);
+	irig_close(r);
+}
+
 #define CASE(f) { .name = #f, .test_func = f }
 
 int main(void)
@@ -64,6 +78,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		CASE(a_part_that_was_sent_is_asked_for_until_its_receipt_comes),
 		CASE(not_for_ever), CASE(what_was_never_sent_is_refused_at_once),
+		CASE(what_was_refused_for_now_is_not_asked_for_on_and_on),
 	};
 
 	return cmocka_run_group_tests_name("custody", tests, NULL, NULL);
