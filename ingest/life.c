@@ -136,14 +136,14 @@ static void outside_take(struct ingest *in, struct outside *o)
 }
 
 /* The largest message must fit into a body and into the credit of an idle link. */
-static enum err sizes_check(const struct ingest *in)
+static enum err sizes_check(const struct ingest *in, const struct ingest_conf *conf)
 {
 	const struct common_conf *c = in->stage->worker->common;
-	uint64_t most = in->conf.max_message_size + HEADER_ROOM;
+	uint64_t most = conf->max_message_size + HEADER_ROOM;
 
 	if (most <= c->bus_body_bytes && most <= c->bus_credit_bytes)
 		return ERR_OK;
-	log_error("max_message_size", LOGU("bytes", in->conf.max_message_size),
+	log_error("max_message_size", LOGU("bytes", conf->max_message_size),
 	          LOGS("why", "needs 64 KiB less than bus_body_size and bus_credit_bytes"));
 	return ERR_RANGE;
 }
@@ -168,7 +168,7 @@ enum err ingest_open(struct stage *st)
 	in->auth = auth_new(in);
 	in->abandon = abandon_new(in);
 	st->state = in;
-	err = sizes_check(in);
+	err = sizes_check(in, &in->conf);
 	if (err == ERR_OK)
 		err = outside_read(&in->conf, &o);
 	outside_take(in, &o);
@@ -252,7 +252,7 @@ void ingest_reload(struct stage *st, const void *conf)
 
 	if (in == NULL)
 		return;
-	if (outside_read(conf, &o) == ERR_OK) {
+	if (sizes_check(in, conf) == ERR_OK && outside_read(conf, &o) == ERR_OK) {
 		conf_take(in, conf);
 		outside_take(in, &o);
 	} else {

@@ -182,7 +182,8 @@ static enum err flight_ask(struct spool *sp, struct lane *l, const struct store_
 	return err;
 }
 
-/* Read a part and hand it over.  ERR_CORRUPT: it was quarantined, go on. */
+/* Read a part and hand it over.  ERR_CORRUPT: it was quarantined, go on.  ERR_TOOBIG: the bus takes
+ * no such message (any more), go on; it stays where it is. */
 static enum err part_give(struct spool *sp, struct lane *l, const struct store_id *id)
 {
 	struct kv *kv = sp->in->stage->kv;
@@ -208,6 +209,9 @@ static enum err part_give(struct spool *sp, struct lane *l, const struct store_i
 		goto out;
 	body = blob_take(&bytes);
 	err = flight_ask(sp, l, id, env, body);
+	if (err == ERR_TOOBIG)
+		log_error("spool-too-large", LOGID(&id->message), LOGU("bytes", body->len),
+		          LOGS("why", "bus_body_size and bus_frame_size do not let it pass"));
 out:
 	blob_unref(&body);
 	if (env != NULL)
@@ -257,7 +261,7 @@ static void lane_run(struct spool *sp, struct lane *l)
 			return;
 		}
 		err = part_give(sp, l, &id);
-		if (err != ERR_OK && err != ERR_CORRUPT && err != ERR_NOENT) {
+		if (err != ERR_OK && err != ERR_CORRUPT && err != ERR_NOENT && err != ERR_TOOBIG) {
 			lane_back_off(sp, l);
 			return;
 		}

@@ -73,3 +73,11 @@ def test_a_refusal_is_told_to_no_stranger(relay, sink):
     assert code == 250, text
     assert b"CannotSendException" in sink.message("me@loud.test")
     assert not sink.delivered("victim@stranger.test")
+
+
+def test_a_reload_cannot_ask_for_more_than_the_bus_takes(relay):
+    with relay.settings(max_message_size="1GiB"):
+        c = relay.client()
+        assert "SIZE 52428800" in c.extensions
+        c.quit()
+    assert "the configuration stays as it was" in relay.log("ingest-1")

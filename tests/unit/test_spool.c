@@ -200,6 +200,27 @@ static void parts_of_one_message_share_its_bytes(void **state)
 	irig_close(r);
 }
 
+/* The configuration has changed since: what does not pass any more holds nothing else up. */
+static void a_part_that_cannot_pass_does_not_hold_up_its_lane(void **state)
+{
+	struct irig *r = irig_open();
+
+	client_connect(r);
+	client_say(r, MESSAGE "A: x\r\n\r\n");
+	for (int i = 0; i < 100; i++)
+		client_say(r, "much more than the other one\r\n");
+	client_say(r, ".\r\nQUIT\r\n");
+	RIG_UNTIL(&r->rig, client_heard(r, "250 2.0.0 Queued as ") && r->gone);
+	send_one(r, "250 2.0.0 Queued as ");
+	assert_int_equal(depth(r).parts, 2);
+	r->rig.common.bus_body_bytes = 2000;
+	delivery_up(r);
+	RIG_UNTIL(&r->rig, (tick(r), depth(r).parts == 1));
+	assert_int_equal(r->n_taken, 1);
+	assert_true(r->taken[0].size < 2000);
+	irig_close(r);
+}
+
 #define CASE(f) { .name = #f, .test_func = f }
 
 int main(void)
@@ -213,6 +234,7 @@ int main(void)
 		CASE(a_lane_that_fails_is_tried_again_and_again),
 		CASE(over_the_limit_the_client_is_told_to_wait),
 		CASE(a_dead_lane_does_not_hold_up_another),
+		CASE(a_part_that_cannot_pass_does_not_hold_up_its_lane),
 		CASE(parts_of_one_message_share_its_bytes),
 	};
 
