@@ -70,6 +70,7 @@ static void body_end(struct smtp_server *s)
 void smtp_data_begin(struct smtp_server *s)
 {
 	if (s->n_ok == 0) {
+		s->idle++;
 		smtp_say(s, 554, "5.5.1", "No valid recipients");
 		return;
 	}
@@ -146,11 +147,13 @@ void smtp_chunk_begin(struct smtp_server *s, const char *arg, size_t n)
 static void chunk_refuse(struct smtp_server *s)
 {
 	s->chunk_lost = false;
-	if (s->phase == PH_RCPT)
+	if (s->phase == PH_RCPT) {
+		s->idle++;
 		smtp_say(s, 554, "5.5.1", "No valid recipients");
-	else
+	} else {
 		smtp_deny(s, 503, "5.5.1",
 		          s->phase == PH_MAIL ? "Say RCPT first" : "Say MAIL first");
+	}
 }
 
 static void chunk_end(struct smtp_server *s)

@@ -141,6 +141,8 @@ static void cmd_rcpt(struct smtp_server *s, const char *arg, size_t n)
 	if (!smtp_rcpt_read(s, arg, n, &to, &r))
 		return;
 	if (s->n_asked >= s->conf->max_rcpt) {
+		/* A list that is too long is not held against it, but what goes on for ever is. */
+		s->idle += ++s->n_asked > 2 * (uint64_t)s->conf->max_rcpt;
 		smtp_say(s, 452, "4.5.3", "Too many recipients");
 		return;
 	}
@@ -268,11 +270,12 @@ static void unknown(struct smtp_server *s)
 		smtp_deny(s, 500, "5.5.2", "Command is not known");
 }
 
-/* Has the session said enough that brings no message nearer? */
+/* Has the session said enough that brings no message nearer?  While replies are open there is no
+ * end: they would be lost with it. */
 static bool idles(struct smtp_server *s, const struct smtp_cmd *c)
 {
-	if (!(c->flags & IDLE) || s->conf->max_commands == 0 ||
-	    ++s->idle <= s->conf->max_commands)
+	s->idle += (c->flags & IDLE) != 0;
+	if (s->conf->max_commands == 0 || s->idle <= s->conf->max_commands || s->head < s->tail)
 		return false;
 	smtp_finish(s, 421, "4.7.0", "Too many commands without a message, closing the connection",
 	            "commands");

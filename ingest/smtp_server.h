@@ -61,7 +61,8 @@ struct smtp_conf {
 	unsigned max_rcpt;     /* 452 4.5.3 at RCPT */
 	unsigned max_errors;   /* refused commands of a session, then 421 */
 	unsigned max_unknown;  /* unknown commands of a session, then 421 */
-	unsigned max_commands; /* commands since the last message, those of a message not counted */
+	unsigned max_commands; /* commands since the last message that bring none nearer, or were
+	                        * refused without an error: MAIL, DATA, RCPT over twice max_rcpt */
 	unsigned max_messages; /* of a session; then 421 at MAIL */
 	unsigned max_line;     /* octets of a command with its CRLF; then 500 5.5.6 */
 	bool     repair;       /* faults of lines are no refusal: the owner mends them */

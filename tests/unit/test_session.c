@@ -465,6 +465,35 @@ static void whole_commands_move_the_deadline(void **state)
 	irig_close(r);
 }
 
+/* Each is refused without counting as an error, and brings no message nearer. */
+static void commands_that_lead_nowhere_end_the_session(void **state)
+{
+	static const struct { const char *first, *again; int n; enum play mail, rcpt; } says[] = {
+		{ "EHLO me\r\n", "NOOP\r\n", 20, PLAY_OK, PLAY_OK },
+		{ "EHLO me\r\n", "MAIL FROM:<a@b.test>\r\n", 21, PLAY_REFUSE, PLAY_OK },
+		{ "EHLO me\r\n" TALK, "DATA\r\n", 21, PLAY_OK, PLAY_REFUSE },
+		{ "EHLO me\r\n" TALK, "BDAT 2 LAST\r\n\r\n", 21, PLAY_OK, PLAY_REFUSE },
+		{ "EHLO me\r\n" TALK, "RCPT TO:<e@f.test>\r\n", 100, PLAY_OK, PLAY_OK },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(says); i++) {
+		struct irig *r = irig_open();
+
+		r->mail = says[i].mail;
+		r->rcpt = says[i].rcpt;
+		ingest_of(&r->st)->smtp.max_commands = 20;
+		ingest_of(&r->st)->smtp.max_rcpt = 10;
+		client_connect(r);
+		client_say(r, says[i].first);
+		RIG_UNTIL(&r->rig, r->n_rcpt == (strstr(says[i].first, "RCPT") != NULL));
+		for (int n = 0; n < says[i].n; n++)
+			client_say(r, says[i].again);
+		RIG_UNTIL(&r->rig, client_heard(r, "421 4.7.0 Too many commands without a message"));
+		RIG_UNTIL(&r->rig, r->gone && at_rest(r));
+		irig_close(r);
+	}
+}
+
 static void a_message_that_trickles_ends_at_the_total(void **state)
 {
 	static const char *const says[] = {
@@ -626,6 +655,7 @@ int main(void)
 		CASE(the_limit_is_that_of_the_client_behind_the_proxy),
 		CASE(octets_of_a_command_do_not_move_its_deadline),
 		CASE(whole_commands_move_the_deadline),
+		CASE(commands_that_lead_nowhere_end_the_session),
 		CASE(a_message_that_trickles_ends_at_the_total),
 		CASE(octets_of_a_message_move_its_deadline),
 		CASE(who_stalls_is_passed_by_and_given_up_at_last),
