@@ -243,6 +243,16 @@ void ingest_collect(struct stage *st)
 	metric_gauge(st->metrics, M_MEMORY_BYTES, (double)in->memory);
 }
 
+/* Sessions and listeners that offer TLS go on to do so: it can be had anew, and not be taken away,
+ * while the process runs. */
+static enum err tls_check(const struct ingest *in, const struct outside *o)
+{
+	if (in->tls == NULL || o->tls != NULL)
+		return ERR_OK;
+	log_error("tls", LOGS("why", "without tls_cert and tls_key only after a restart"));
+	return ERR_BADSTATE;
+}
+
 /* Limits, deadlines, certificates and networks change at once, or none of them; listeners at
  * the next start. */
 void ingest_reload(struct stage *st, const void *conf)
@@ -252,7 +262,8 @@ void ingest_reload(struct stage *st, const void *conf)
 
 	if (in == NULL)
 		return;
-	if (sizes_check(in, conf) == ERR_OK && outside_read(conf, &o) == ERR_OK) {
+	if (sizes_check(in, conf) == ERR_OK && outside_read(conf, &o) == ERR_OK &&
+	    tls_check(in, &o) == ERR_OK) {
 		conf_take(in, conf);
 		outside_take(in, &o);
 	} else {

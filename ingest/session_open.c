@@ -133,10 +133,12 @@ void session_birth_secured(struct session *s)
 
 void session_birth_expired(struct session *s)
 {
-	if (s->birth == BIRTH_DELAY)
+	if (s->birth == BIRTH_DELAY) {
 		greet(s);
-	else
-		session_end(s, "timeout");
+		return;
+	}
+	metric_add(s->in->stage->metrics, M_COMMAND_TIMEOUTS, 1);
+	session_end(s, "timeout");
 }
 
 void session_accept(struct ingest *in, uv_stream_t *listener, const struct listener_conf *door)

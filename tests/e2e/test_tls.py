@@ -211,6 +211,17 @@ def test_a_broken_certificate_keeps_the_old_one_and_is_told(relay, certificates,
     assert shown(relay, "mail.second.test") == old
 
 
+def test_tls_cannot_be_taken_away_from_sessions_that_were_offered_it(relay):
+    c = Smtp(relay.submission_port)
+    c.ehlo()
+    said = len(relay.log("ingest-1"))
+    with relay.settings(tls_cert="", tls_key="", certificates="[]"):
+        assert "only after a restart" in relay.log("ingest-1")[said:]
+        c.starttls()
+        c.ehlo()
+        assert Smtp(relay.submissions_port, tls=tls_context()).greeting[0] == 220
+
+
 def test_a_broken_certificate_changes_no_other_parameter_either(relay):
     with relay.settings(max_recipients=1, tls_cert=relay.folder + "/none.pem"):
         c = relay.client()
@@ -266,6 +277,8 @@ def test_a_client_that_hangs_up_in_its_handshake_is_let_go(relay):
 
 
 def test_a_handshake_that_takes_too_long_is_ended(relay):
+    ended = relay.metric("ingest-1", "ingest_timeouts_total")
     with relay.settings(command_timeout="200ms"):
         with socket.create_connection(("127.0.0.1", relay.submissions_port), 20) as s:
             assert s.recv(100) == b""
+    assert relay.metric("ingest-1", "ingest_timeouts_total") == ended + 1
