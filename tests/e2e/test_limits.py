@@ -3,7 +3,10 @@
 All are set while the relay runs.  Where connections are counted, a test comes from a network of
 its own in 127.0.0.0/8.
 """
+import base64
+import random
 import socket
+import struct
 import time
 
 import pytest
@@ -371,3 +374,66 @@ def test_the_other_doors_greet_at_once(relay, door):
     with relay.settings(greeting_delay="30s"):
         c = Smtp(getattr(relay, door + "_port"), first=b"EHLO eager.test\r\n")
         assert c.greeting[0] == 220 and c.reply()[0] == 250
+
+
+# ---- the end
+
+def letters(text):
+    return base64.b64encode(text).decode()
+
+
+FLOW = ["EHLO x", "AUTH PLAIN " + letters(b"\0demo\0demo-secret"), "MAIL FROM:<a@demo.test>",
+        "RCPT TO:<left%d@world.test>", "RCPT TO:<more%d@world.test>", "DATA",
+        "Subject: x\r\n\r\nhello\r\n.", "MAIL FROM:<a@demo.test>", "RCPT TO:<last%d@world.test>",
+        "BDAT 21 LAST\r\nSubject: x\r\n\r\nhello"]
+STRAY = ["AUTH SCRAM-SHA-256 " + letters(b"n,,n=demo,r=abcdefghijk"), "*", "AUTH LOGIN", "RSET",
+         "BDAT 5\r\nSubje", "STARTTLS", "QUIT", "NOOP", "XCLIENT ADDR=1.2.3.4", "\0\n", "VRFY x"]
+
+
+def dialogue(dice, number):
+    """Some of a mail's way through the relay, disturbed, and cut off anywhere."""
+    words = FLOW[:dice.randint(1, len(FLOW))]
+    for _ in range(dice.randint(0, 3)):
+        words.insert(dice.randint(0, len(words)), dice.choice(STRAY))
+    data = ("\r\n".join(words) + "\r\n").replace("%d", str(number)).encode()
+    return data[:dice.randint(1, len(data))] if dice.random() < 0.3 else data
+
+
+def leave_somewhere(relay, dice, number):
+    port = dice.choice([relay.submission_port, relay.relay_port, relay.submissions_port])
+    s = socket.create_connection(("127.0.0.1", port), 20)
+    try:
+        if port == relay.submissions_port and dice.random() < 0.9:
+            s = tls_context().wrap_socket(s)
+        data = dialogue(dice, number)
+        while data:
+            n = dice.randint(1, len(data))
+            s.sendall(data[:n])
+            data = data[n:]
+        if dice.random() < 0.3:
+            s.settimeout(1)
+            s.recv(1000)
+    except OSError:
+        pass  # it was refused and closed
+    if dice.random() < 0.3:  # by a reset
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    return s
+
+
+def test_clients_that_leave_at_any_moment_leave_nothing_behind(relay):
+    dice, kept = random.Random(20), []
+    sessions = counter(relay, "sessions_total")
+    with relay.settings(auth_fail_ip=0, auth_fail_login=0, auth_fail_network=0,
+                        xclient_networks='["127.0.0.0/8"]'):
+        for number in range(300):
+            kept.append(leave_somewhere(relay, dice, number))
+            if len(kept) > 20 or dice.random() < 0.5:
+                kept.pop(dice.randrange(len(kept))).close()
+        while kept:
+            kept.pop().close()
+        wait_for("all have come", lambda: sessions() == 300)
+        wait_for("all are gone", lambda: relay.metric("ingest-1", "ingest_sessions_open") == 0)
+        relay.settle()
+    assert relay.metric("ingest-1", "ingest_memory_bytes") == 0
+    relay.hfctl("ledger")  # it balances
+    assert relay.client().mail("a@demo.test", "still@world.test")[0] == 250
