@@ -40,7 +40,7 @@ struct session {
 	uint64_t bytes;          /* of accepted messages */
 	size_t counted;          /* bytes of its message that are in in->memory */
 	size_t turn_bytes;       /* counted, when its turn began (session_pace.c) */
-	unsigned stalls;
+	unsigned stalls, ticks;  /* turns in a row that brought nothing; ticks of its turns */
 	bool is_receiving, paused, ending;
 	const char *why;
 };

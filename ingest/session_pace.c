@@ -9,7 +9,8 @@
  *
  * Whose turn it is must bring bytes: who does not goes to the end of the row, and who fails to do
  * so in TURNS_MAX turns one after the other is given up (451), or a few clients that stall could
- * hold the door shut for all.
+ * hold the door shut for all.  So is, where others wait, whose message takes more than TICKS_MAX
+ * ticks of turns: a few bytes now and then would hold the door as well.
  */
 #include "ingest/session_in.h"
 
@@ -20,6 +21,7 @@
 #define UNSENT_MAX (256 * 1024)
 #define TURN_BYTES 1024 /* least that a turn (a tick of 100 ms) must bring */
 #define TURNS_MAX  10
+#define TICKS_MAX  100  /* 10 s: by then 50 MiB have come over 50 Mbit/s */
 
 void session_receiving_set(struct session *s, bool on)
 {
@@ -28,7 +30,7 @@ void session_receiving_set(struct session *s, bool on)
 	if (s->is_receiving == on)
 		return;
 	s->is_receiving = on;
-	s->stalls = 0;
+	s->stalls = s->ticks = 0;
 	if (on) {
 		TAILQ_INSERT_TAIL(&s->in->receiving, s, receiving);
 	} else {
@@ -130,6 +132,11 @@ void sessions_turn(struct ingest *in)
 	if (!in->judged) {
 		in->judged = true;
 		s->turn_bytes = s->counted;
+		return;
+	}
+	next = TAILQ_NEXT(s, receiving);
+	if (++s->ticks >= TICKS_MAX && next != NULL) {
+		give_up(s);
 		return;
 	}
 	if (s->counted - s->turn_bytes >= TURN_BYTES) {

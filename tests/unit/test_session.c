@@ -637,6 +637,43 @@ static void who_brings_bytes_keeps_the_turn(void **state)
 	irig_close(r);
 }
 
+/* Just enough to keep the turn, and others wait: not for ever. */
+static void who_keeps_the_turn_too_long_is_given_up(void **state)
+{
+	struct irig *r = irig_open();
+	struct ingest *in = ingest_of(&r->st);
+	struct rig_client a, b;
+	char line[1200];
+	int ticks = 0;
+
+	in->smtp.max_size = 1 << 20;
+	delivery_up(r);
+	stall(r, &a);
+	stall(r, &b);
+	in->conf.memory_bytes = 1;
+	ingest_memory(in, 1000);
+	memset(line, 'x', sizeof(line));
+	other_say(&a, "\r\n");
+	other_say(&b, "\r\nshort\r\n.\r\n");
+	for (size_t i = 100; i < sizeof(line); i += 100)
+		memcpy(line + i, "\r\n", 2);
+	for (; ticks < 200 && a.stream != NULL && !other_heard(&a, "451 "); ticks++) {
+		uint64_t before = in->memory;
+
+		stream_write(a.stream, line, sizeof(line));
+		RIG_UNTIL(&r->rig, in->memory >= before + sizeof(line));
+		sessions_turn(in);
+		if (in->memory < before)
+			RIG_UNTIL(&r->rig, other_heard(&a, "451 4.3.1 Memory is short"));
+	}
+	assert_in_range(ticks, 50, 150);
+	RIG_UNTIL(&r->rig, other_heard(&b, QUEUED));
+	assert_int_equal(count(r, M_STALLED), 1);
+	other_close(r, &a);
+	other_close(r, &b);
+	irig_close(r);
+}
+
 #define CASE(f) { .name = #f, .test_func = f }
 
 int main(void)
@@ -660,6 +697,7 @@ int main(void)
 		CASE(octets_of_a_message_move_its_deadline),
 		CASE(who_stalls_is_passed_by_and_given_up_at_last),
 		CASE(nobody_is_judged_while_there_is_memory), CASE(who_brings_bytes_keeps_the_turn),
+		CASE(who_keeps_the_turn_too_long_is_given_up),
 	};
 
 	return cmocka_run_group_tests_name("session", tests, keys_make, NULL);
