@@ -94,7 +94,8 @@ void auth_who_fill(struct auth_who *w, const struct auth_client *c, uint64_t q,
 	memcpy(w->login, login, strnlen(login, SASL_LOGIN_MAX));
 }
 
-bool auth_admit(struct auth *a, const struct auth_who *w)
+/* Too many failures: then w is answered, without a word on what it said. */
+static bool blocked(struct auth *a, const struct auth_who *w)
 {
 	const struct ingest_conf *c = &a->in->conf;
 	const struct auth_limits limits = {
@@ -102,14 +103,20 @@ bool auth_admit(struct auth *a, const struct auth_who *w)
 		.login = (unsigned)c->auth_fail_login,
 	};
 
-	if (!auth_guard_allows(a->guard, &limits, w->ip, w->ip_len, w->login, clock_mono_ms())) {
-		metric_add(a->in->stage->metrics, M_AUTH_BLOCKED, 1);
-		log_info("auth-blocked", LOGS("login", w->login), LOGS("ip", w->ip_text));
-		session_authed(a->in, w->session, w->q, false, "",
-		               "421 4.7.0 Too many failed logins, try again later\r\n");
+	if (auth_guard_allows(a->guard, &limits, w->ip, w->ip_len, w->login, clock_mono_ms()))
 		return false;
-	}
-	if (a->n_open < c->auth_waiting)
+	metric_add(a->in->stage->metrics, M_AUTH_BLOCKED, 1);
+	log_info("auth-blocked", LOGS("login", w->login), LOGS("ip", w->ip_text));
+	session_authed(a->in, w->session, w->q, false, "",
+	               "421 4.7.0 Too many failed logins, try again later\r\n");
+	return true;
+}
+
+bool auth_admit(struct auth *a, const struct auth_who *w)
+{
+	if (blocked(a, w))
+		return false;
+	if (a->n_open < a->in->conf.auth_waiting)
 		return true;
 	session_authed(a->in, w->session, w->q, false, "", auth_no_answer);
 	return false;
@@ -156,6 +163,10 @@ void auth_over(struct auth *a, const struct auth_who *w, bool ok, const char *re
 {
 	uint64_t now = clock_mono_ms();
 
+	/* Others may have failed since it was admitted: many guesses at once are no more than
+	 * one after the other. */
+	if (reply == NULL && blocked(a, w))
+		return;
 	if (ok) {
 		auth_guard_proved(a->guard, w->ip, w->ip_len, w->login, now);
 	} else {

@@ -1,4 +1,6 @@
 """Clients that stop in the middle, and what they must not be able to do."""
+import base64
+import collections
 import os
 import signal
 import socket
@@ -81,3 +83,16 @@ def test_a_reload_cannot_ask_for_more_than_the_bus_takes(relay):
         assert "SIZE 52428800" in c.extensions
         c.quit()
     assert "the configuration stays as it was" in relay.log("ingest-1")
+
+
+def test_guesses_at_once_are_no_more_than_one_after_the_other(sink):
+    with Relay("--set", "ingest.auth_fail_ip=5", route=sink) as r:
+        clients = [Smtp(r.submission_port) for _ in range(60)]
+        for c in clients:
+            c.ehlo()
+        for i, c in enumerate(clients):
+            guess = r.password if i == 59 else "guess-%d" % i
+            token = base64.b64encode(("\0%s\0%s" % (r.login, guess)).encode())
+            c.send(b"AUTH PLAIN " + token + b"\r\n")
+        codes = collections.Counter(c.reply()[0] for c in clients)
+        assert codes == {535: 5, 421: 55}
