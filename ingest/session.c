@@ -139,7 +139,7 @@ static void ask_mail(void *owner, uint64_t q, const struct smtp_mail *m)
 		smtp_server_answer(s->smtp, q, false, NULL);
 		return;
 	}
-	c.tls = stream_tls_version(s->stream);
+	c.tls = s->proxied_tls ? "TLS" : stream_tls_version(s->stream);
 	c.cipher = stream_tls_cipher(s->stream);
 	txn_begin(s->in, &c, m, q, &s->txn);
 }

@@ -132,6 +132,22 @@ static enum verdict take_notify(struct sentence *t, const struct smtp_param *p)
 	return (bits & 1) && bits != 1 ? BROKEN : TAKEN;
 }
 
+/* Well-formed UTF-8 without blanks and control characters; not empty. */
+static bool is_utf8_text(const char *p, size_t n)
+{
+	uint32_t code;
+	size_t len;
+
+	for (size_t i = 0; i < n; i += len) {
+		bool ascii = p[i] > ' ' && p[i] < 127;
+
+		len = ascii ? 1 : smtp_utf8_read(p + i, n - i, &code);
+		if (len == 0)
+			return false;
+	}
+	return n > 0;
+}
+
 /* "type;address" (RFC 3461, 4.2; utf-8 addresses: RFC 6533, 3). */
 static enum verdict take_orcpt(struct sentence *t, const struct smtp_param *p)
 {
@@ -142,12 +158,8 @@ static enum verdict take_orcpt(struct sentence *t, const struct smtp_param *p)
 		return BROKEN;
 	t->rcpt->orcpt = p->value;
 	t->rcpt->orcpt_len = p->value_len;
-	if (t->s->utf8 && type == 5 && strncasecmp(p->value, "utf-8", 5) == 0) {
-		for (const char *c = semi + 1; c < p->value + p->value_len; c++)
-			if ((unsigned char)*c <= ' ' || *c == 127)
-				return BROKEN;
-		return semi + 1 < p->value + p->value_len ? TAKEN : BROKEN;
-	}
+	if (t->s->utf8 && type == 5 && strncasecmp(p->value, "utf-8", 5) == 0)
+		return is_utf8_text(semi + 1, p->value_len - type - 1) ? TAKEN : BROKEN;
 	return is_xtext(semi + 1, p->value_len - type - 1) ? TAKEN : BROKEN;
 }
 

@@ -262,6 +262,14 @@ static const struct row {
 	  "RCPT TO:<d@e.f> NOTIFY=NEVER,DELAY\r\n",
 	  "250 501/5.5.4 501/5.5.4 501/5.5.4 250/2.1.0 501/5.5.4", "mail:a@b.c/0 ",
 	  AT_ONCE, false },
+	{ "ORCPT in UTF-8",
+	  HELLO "MAIL FROM:<a@b.c> SMTPUTF8\r\nRCPT TO:<d@e.f> ORCPT=utf-8;\xc3\xa4@e.f\r\n",
+	  "250 250/2.1.0 250/2.1.5", "mail:a@b.c/0/utf8 rcpt:d@e.f/utf-8;\xc3\xa4@e.f ", AT_ONCE,
+	  false },
+	{ "ORCPT in UTF-8 that is malformed, a control character, or nothing",
+	  HELLO "MAIL FROM:<a@b.c> SMTPUTF8\r\nRCPT TO:<d@e.f> ORCPT=utf-8;\xc3@e.f\r\n"
+	  "RCPT TO:<d@e.f> ORCPT=utf-8;a\xc2\x85@e.f\r\nRCPT TO:<d@e.f> ORCPT=utf-8;\r\n",
+	  "250 250/2.1.0 501/5.5.4 501/5.5.4 501/5.5.4", "mail:a@b.c/0/utf8 ", AT_ONCE, false },
 	{ "ORCPT and NOTIFY that cannot be read",
 	  HELLO "MAIL FROM:<a@b.c>\r\nRCPT TO:<d@e.f> ORCPT=d@e.f\r\n"
 	  "RCPT TO:<d@e.f> ORCPT=rfc822;\r\nRCPT TO:<d@e.f> NOTIFY=SUCCESS,SUCCESS\r\n",

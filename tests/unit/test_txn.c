@@ -549,6 +549,7 @@ static void parameters_are_in_the_envelope(void **state)
 	assert_int_equal(e->ret, HOLDFAST__DSN_RET__RET_HDRS);
 	assert_true(is_text(e->envid, "a+2Bb"));
 	assert_true(is_text(e->client_ip, "127.0.0.2"));
+	assert_non_null(strstr(r->taken[0].body, " with UTF8SMTPS id "));
 	assert_true(is_text(e->mail_from, "\303\251@b.test"));
 	assert_int_equal(e->n_rcpt, 3);
 	assert_int_equal(e->rcpt[0]->notify, 2 | 8);
