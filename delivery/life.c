@@ -175,10 +175,12 @@ bool delivery_ready(struct stage *s)
 	return !d->draining && !d->stalled;
 }
 
-void delivery_reload(struct stage *s, const void *conf)
+enum err delivery_reload(struct stage *s, const void *conf)
 {
 	struct delivery *d = s->state;
 
-	(void)routes_ok(conf); /* told; a domain whose route cannot be read waits */
+	if (!routes_ok(conf))
+		return ERR_SYNTAX;
 	d->conf = conf;
+	return ERR_OK;
 }

@@ -14,6 +14,6 @@ void delivery_close(struct stage *s);
 void delivery_tick(struct stage *s, uint64_t wall_ms);
 void delivery_collect(struct stage *s);
 bool delivery_ready(struct stage *s);
-void delivery_reload(struct stage *s, const void *conf);
+enum err delivery_reload(struct stage *s, const void *conf) MUST_CHECK;
 
 #endif

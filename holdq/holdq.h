@@ -122,6 +122,6 @@ void holdq_close(struct stage *s);
 void holdq_tick(struct stage *s, uint64_t wall_ms);
 void holdq_collect(struct stage *s);
 bool holdq_ready(struct stage *s);
-void holdq_reload(struct stage *s, const void *conf);
+enum err holdq_reload(struct stage *s, const void *conf) MUST_CHECK;
 
 #endif

@@ -184,7 +184,8 @@ bool holdq_ready(struct stage *s)
 	return ((struct holdq *)s->state)->granted;
 }
 
-void holdq_reload(struct stage *s, const void *conf)
+enum err holdq_reload(struct stage *s, const void *conf)
 {
 	((struct holdq *)s->state)->conf = conf;
+	return ERR_OK;
 }

@@ -125,7 +125,7 @@ bool ingest_busy(struct stage *st);
 void ingest_close(struct stage *st);
 void ingest_tick(struct stage *st, uint64_t wall_ms);
 void ingest_collect(struct stage *st);
-void ingest_reload(struct stage *st, const void *conf);
+enum err ingest_reload(struct stage *st, const void *conf) MUST_CHECK;
 void ingest_peer(void *state, Holdfast__Role role, const char *instance, uint64_t epoch);
 /* A session, listener or pool job lets go: the last one after close frees in. */
 void ingest_hold(struct ingest *in);

@@ -255,21 +255,26 @@ static enum err tls_check(const struct ingest *in, const struct outside *o)
 
 /* Limits, deadlines, certificates and networks change at once, or none of them; listeners at
  * the next start. */
-void ingest_reload(struct stage *st, const void *conf)
+enum err ingest_reload(struct stage *st, const void *conf)
 {
 	struct ingest *in = ingest_of(st);
 	struct outside o = { 0 };
+	enum err err;
 
 	if (in == NULL)
-		return;
-	if (sizes_check(in, conf) == ERR_OK && outside_read(conf, &o) == ERR_OK &&
-	    tls_check(in, &o) == ERR_OK) {
-		conf_take(in, conf);
-		outside_take(in, &o);
-	} else {
-		log_error("reload", LOGS("why", "the configuration stays as it was"));
+		return ERR_OK;
+	err = sizes_check(in, conf);
+	if (err == ERR_OK)
+		err = outside_read(conf, &o);
+	if (err == ERR_OK)
+		err = tls_check(in, &o);
+	if (err != ERR_OK) {
 		outside_free(&o);
+		return err;
 	}
+	conf_take(in, conf);
+	outside_take(in, &o);
+	return ERR_OK;
 }
 
 void ingest_peer(void *state, Holdfast__Role role, const char *instance, uint64_t epoch)

@@ -237,21 +237,36 @@ static void tell_reloading(void)
 	                 (unsigned long long)clock_mono_us());
 }
 
-static void apply_conf(struct life *l, void *conf)
+/* Give conf to the first n parts; returns how many took it. */
+static unsigned give_conf(struct life *l, unsigned n, const void *conf)
 {
-	void *old = l->conf;
-
-	l->conf = l->w.conf = conf;
-	for (unsigned i = 0; i < l->opened; i++) {
+	for (unsigned i = 0; i < n; i++) {
 		const struct worker_part *p = &l->spec->parts[i];
 
-		if (p->reload != NULL)
-			p->reload(p->arg, conf);
+		if (p->reload != NULL && p->reload(p->arg, conf) != ERR_OK)
+			return i;
+	}
+	return n;
+}
+
+/* All parts take conf, which is then the worker's, or none does. */
+static enum err apply_conf(struct life *l, void *conf)
+{
+	void *old = l->conf;
+	unsigned taken;
+
+	l->conf = l->w.conf = conf;
+	taken = give_conf(l, l->opened, conf);
+	if (taken < l->opened) {
+		l->conf = l->w.conf = old;
+		(void)give_conf(l, taken, old); /* they had it before */
+		return ERR_BADSTATE;
 	}
 	if (old == l->first_conf)
-		return; /* parts that do not reload still look at it */
+		return ERR_OK; /* parts that do not reload still look at it */
 	conf_free(l->spec->params, old);
 	xfree(old);
+	return ERR_OK;
 }
 
 static void reload(struct life *l)
@@ -259,15 +274,21 @@ static void reload(struct life *l)
 	char why[CONF_ERR_MAX];
 	struct common_conf common = { 0 };
 	void *conf = xcalloc(1, l->spec->conf_size);
+	enum log_level level = LVL_INFO;
 	enum err err;
 
 	tell_reloading();
 	err = load(l, conf, &common, why);
 	if (err == ERR_OK) {
-		/* Of the common part only the log level can change while we run. */
-		log_set_level((enum log_level)common.log_level);
+		level = (enum log_level)common.log_level;
 		conf_free(common_params, &common);
-		apply_conf(l, conf);
+		err = apply_conf(l, conf);
+		if (err != ERR_OK)
+			conf_free(l->spec->params, conf);
+		snprintf(why, sizeof(why), "a part does not take it");
+	}
+	if (err == ERR_OK) {
+		log_set_level(level); /* all of the common part that can change while we run */
 		log_info("reloaded", LOGS("file", l->conf_path));
 	} else {
 		log_error("reload_refused", LOGS("reason", why));

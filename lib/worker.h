@@ -68,7 +68,9 @@ struct worker_part {
 	void (*tick)(void *arg, uint64_t wall_ms); /* every 100 ms */
 	void (*collect)(void *arg);     /* before /metrics is rendered: set gauges */
 	bool (*ready)(void *arg);       /* /readyz: all parts must say true */
-	void (*reload)(void *arg, const void *conf); /* the new section, valid until the next */
+	/* The new section, valid until the next that is taken.  An error: it is not taken, and was
+	 * told in the log; the parts before get the old one again. */
+	enum err (*reload)(void *arg, const void *conf);
 	void *arg;
 };
 

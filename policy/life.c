@@ -87,7 +87,8 @@ void policy_collect(struct stage *st)
 	metric_gauge(st->metrics, PM_IN_FLIGHT, (double)idmap_count(p->laters));
 }
 
-void policy_reload(struct stage *st, const void *conf)
+enum err policy_reload(struct stage *st, const void *conf)
 {
 	policy_of(st)->conf = *(const struct policy_conf *)conf;
+	return ERR_OK;
 }

@@ -202,6 +202,6 @@ bool policy_busy(struct stage *st);
 void policy_close(struct stage *st);
 void policy_tick(struct stage *st, uint64_t wall_ms);
 void policy_collect(struct stage *st);
-void policy_reload(struct stage *st, const void *conf);
+enum err policy_reload(struct stage *st, const void *conf) MUST_CHECK;
 
 #endif

@@ -202,10 +202,9 @@ static bool part_stage_ready(void *arg)
 	return run.spec->ready == NULL || run.spec->ready(&run.stage);
 }
 
-static void part_stage_reload(void *arg, const void *conf)
+static enum err part_stage_reload(void *arg, const void *conf)
 {
-	if (run.spec->reload != NULL)
-		run.spec->reload(&run.stage, conf);
+	return run.spec->reload == NULL ? ERR_OK : run.spec->reload(&run.stage, conf);
 }
 
 int stage_main(const struct stage_spec *spec, int argc, char **argv)

@@ -41,7 +41,7 @@ struct stage_spec {
 	void (*tick)(struct stage *s, uint64_t wall_ms); /* every 100 ms */
 	void (*collect)(struct stage *s);
 	bool (*ready)(struct stage *s);
-	void (*reload)(struct stage *s, const void *conf);
+	enum err (*reload)(struct stage *s, const void *conf); /* as in lib/worker.h */
 	bus_peer_fn *peer;                   /* state is struct stage * */
 };
 

@@ -98,12 +98,15 @@ static bool part_ready(void *arg)
 	return true;
 }
 
-static void part_reload(void *arg, const void *conf)
+static enum err part_reload(void *arg, const void *conf)
 {
 	struct part *p = arg;
 
+	if (strcmp(((const struct conf *)conf)->text, "not this") == 0)
+		return ERR_BADSTATE;
 	p->conf = conf;
 	tell(p, "reload");
+	return ERR_OK;
 }
 
 static void part_close(void *arg)
@@ -348,6 +351,9 @@ static void a_reload_applies_whole_or_not_at_all(void **state)
 	write_conf("ingest: text\n");
 	kill(r.pid, SIGHUP);
 	await(&r, " reload_refused ");
+	write_conf("log_level: error\ningest: {text: not this}\n");
+	kill(r.pid, SIGHUP);
+	await(&r, " reload_refused reason=\"a part does not take it\"");
 	write_conf("ingest: {text: third}\n");
 	kill(r.pid, SIGHUP);
 	await_count(&r, " reloaded ", 2);
