@@ -265,7 +265,12 @@ static void on_secured(void *owner, enum err err)
 
 static void on_drained(void *owner)
 {
-	session_pace(owner);
+	struct session *s = owner;
+
+	if (s->stream != NULL && s->smtp != NULL && smtp_server_drained(s->smtp))
+		session_settle(s, false);
+	else
+		session_pace(s);
 }
 
 static void on_expired(void *owner)

@@ -34,6 +34,7 @@ struct smtp_server {
 	bool running;     /* run() is on the stack */
 	bool skipping;    /* inside a line that is too long */
 	bool leaving;     /* smtp_server_shutdown() */
+	bool stuffed;     /* commands wait until the replies have gone */
 	bool esmtp, authed;
 	unsigned errors, unknown, idle, messages; /* what the limits count */
 	uint64_t commands;

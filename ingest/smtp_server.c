@@ -195,7 +195,8 @@ static bool step(struct smtp_server *s)
 		smtp_finish(s, 421, "4.3.2", "Service is shutting down", "shutdown");
 		return false;
 	}
-	return step_line(s);
+	s->stuffed |= s->out.len >= SMTP_OUTPUT_MAX;
+	return !s->stuffed && step_line(s);
 }
 
 static void run(struct smtp_server *s)
@@ -373,6 +374,15 @@ void smtp_server_shutdown(struct smtp_server *s)
 	run(s);
 }
 
+bool smtp_server_drained(struct smtp_server *s)
+{
+	if (!s->stuffed)
+		return false;
+	s->stuffed = false;
+	run(s);
+	return true;
+}
+
 struct buf *smtp_server_out(struct smtp_server *s)
 {
 	return &s->out;
@@ -380,7 +390,7 @@ struct buf *smtp_server_out(struct smtp_server *s)
 
 bool smtp_server_full(const struct smtp_server *s)
 {
-	return s->in.len >= SMTP_INPUT_MAX || s->phase == PH_ENDED;
+	return s->in.len >= SMTP_INPUT_MAX || s->stuffed || s->phase == PH_ENDED;
 }
 
 enum smtp_phase smtp_server_phase(const struct smtp_server *s)

@@ -10,7 +10,8 @@
  * answers.  RCPT commands that follow each other are asked side by side, up to
  * SMTP_OPEN_MAX; every other command waits until all replies before it are
  * known.  Input that waits stays in a buffer: stop reading while
- * smtp_server_full() is true.
+ * smtp_server_full() is true.  Where many replies gather commands wait until they have gone
+ * (smtp_server_drained()): a client that only asks costs neither memory nor others their turn.
  *
  * A line ends with CR LF and with nothing else, a message with CR LF . CR LF or with the last
  * octet of BDAT LAST (RFC 3030).  A message that holds a bare CR, a bare LF, a NUL or a line over
@@ -32,6 +33,7 @@
 #define SMTP_LINE_MAX   2048  /* a command with its CRLF, where the configuration says nothing */
 #define SMTP_AUTH_MAX   12288 /* a line of AUTH (RFC 4954, 4) */
 #define SMTP_INPUT_MAX  16384 /* waiting input at which reading should stop */
+#define SMTP_OUTPUT_MAX 16384 /* waiting replies at which commands wait */
 #define SMTP_HELO_MAX   255
 #define SMTP_TEXT_MAX   998   /* octets of a line of a message, without CRLF (RFC 5322, 2.1.1) */
 #define SMTP_ENVID_MAX  100   /* RFC 3461, 4.4 */
@@ -164,6 +166,8 @@ void smtp_server_timeout(struct smtp_server *s);  /* 421 4.4.2, ended */
 /* 421 4.3.2 as soon as no transaction is open, ended. */
 void smtp_server_shutdown(struct smtp_server *s);
 
+/* All that was taken of smtp_server_out() has gone out.  False: nothing waited for it. */
+bool            smtp_server_drained(struct smtp_server *s);
 /* Replies to send; the caller consumes them. */
 struct buf     *smtp_server_out(struct smtp_server *s);
 bool            smtp_server_full(const struct smtp_server *s);

@@ -150,6 +150,7 @@ static void check_replies(struct world *w)
 		p = nl + 2;
 	}
 	buf_reset(out);
+	(void)smtp_server_drained(w->s);
 }
 
 static void answer(struct world *w, uint8_t pick, bool ok)

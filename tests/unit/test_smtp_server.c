@@ -513,6 +513,35 @@ static void questions_open_at_once_are_bounded(void **state)
 	finish(&b);
 }
 
+static void commands_wait_for_replies_that_have_not_gone(void **state)
+{
+	struct bench b;
+	struct buf in = BUF_INIT;
+	size_t rounds = 0;
+
+	begin(&b, &plain_door, AT_ONCE);
+	for (int i = 0; i < 1000; i++)
+		buf_adds(&in, "HELP\r\n");
+	buf_adds(&in, "QUIT\r\n");
+	smtp_server_input(b.s, in.data, in.len);
+	do {
+		size_t waiting = smtp_server_out(b.s)->len;
+
+		assert_in_range(waiting, 1, SMTP_OUTPUT_MAX + 512);
+		assert_true(smtp_server_full(b.s));
+		smtp_server_input(b.s, "x", 1); /* behind QUIT: never run */
+		assert_int_equal(smtp_server_out(b.s)->len, waiting);
+		collect(&b);
+		rounds++;
+	} while (smtp_server_drained(b.s));
+	assert_in_range(rounds, 3, 50);
+	assert_int_equal(smtp_server_commands(b.s), 1001);
+	assert_string_equal(buf_str(&b.replies) + b.replies.len - 15, "221 2.0.0 Bye\r\n");
+	assert_false(smtp_server_drained(b.s));
+	buf_free(&in);
+	finish(&b);
+}
+
 static const struct smtp_conf small = {
 	.hostname = "mx.test", .max_size = 1000, .max_rcpt = 3, .max_errors = 50, .max_unknown = 3,
 	.max_commands = 4, .max_messages = 2, .max_line = 600, .repair = true,
@@ -821,6 +850,7 @@ int main(void)
 {
 	static const struct CMUnitTest cases[] = {
 		CASE(answers_out_of_order_leave_in_order), CASE(questions_open_at_once_are_bounded),
+		CASE(commands_wait_for_replies_that_have_not_gone),
 		CASE(long_lines_are_refused_once), CASE(auth_lines_may_be_long),
 		CASE(a_line_without_end_is_not_kept),
 		CASE(a_nul_is_refused_in_lines_and_messages), CASE(size_limit_is_kept_by_bytes),
