@@ -84,6 +84,10 @@ void session_settle(struct session *s, bool heard)
 		session_end(s, "done");
 		return;
 	}
+	if (s->hung_up && !smtp_server_asking(s->smtp) && !smtp_server_full(s->smtp)) {
+		session_end(s, "hung up");
+		return;
+	}
 	session_pace(s);
 	deadline_move(s, heard);
 }
@@ -263,6 +267,20 @@ static void on_secured(void *owner, enum err err)
 	session_settle(s, true);
 }
 
+/* A client may end its side behind its last command and wait for the replies. */
+static void on_ended(void *owner)
+{
+	struct session *s = owner;
+
+	s->hung_up = true;
+	if (s->stream == NULL)
+		return;
+	if (s->birth == BIRTH_DONE)
+		session_settle(s, false);
+	else
+		session_end(s, "hung up");
+}
+
 static void on_drained(void *owner)
 {
 	struct session *s = owner;
@@ -331,7 +349,7 @@ static void on_closed(void *owner, enum err why)
 
 const struct stream_events session_stream_events = {
 	.data = on_data, .secured = on_secured, .drained = on_drained, .expired = on_expired,
-	.closed = on_closed,
+	.ended = on_ended, .closed = on_closed,
 };
 
 /* ---- answers from transactions and AUTH */

@@ -42,6 +42,7 @@ struct session {
 	size_t turn_bytes;       /* counted, when its turn began (session_pace.c) */
 	unsigned stalls, ticks;  /* turns in a row that brought nothing; ticks of its turns */
 	bool is_receiving, paused, ending;
+	bool hung_up;            /* the client has said all that it will say */
 	const char *why;
 };
 

@@ -94,6 +94,17 @@ static void on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *buf)
 	*buf = uv_buf_init(s->sl->read_buf, sizeof(s->sl->read_buf));
 }
 
+void stream_peer_ended(struct stream *s)
+{
+	s->peer_ended = true;
+	if (s->state != STREAM_OPEN || s->ev->ended == NULL) {
+		stream_begin_close(s, ERR_OK);
+		return;
+	}
+	uv_read_stop((uv_stream_t *)&s->tcp);
+	s->ev->ended(s->owner);
+}
+
 static void read_ended(struct stream *s, ssize_t status)
 {
 	s->peer_ended = true;
@@ -105,7 +116,7 @@ static void read_ended(struct stream *s, ssize_t status)
 		tls_note_error(s, "connection closed during the handshake");
 		stream_fail(s, ERR_IO);
 	} else if (status == UV_EOF) {
-		stream_begin_close(s, ERR_OK);
+		stream_peer_ended(s);
 	} else {
 		stream_fail(s, ERR_IO);
 	}
@@ -129,7 +140,7 @@ static void start_reading(struct stream *s)
 {
 	if (s->state == STREAM_CONNECTING || s->state == STREAM_CLOSED)
 		return;
-	if (s->state == STREAM_OPEN && s->paused)
+	if (s->state == STREAM_OPEN && (s->paused || s->peer_ended))
 		return;
 	/* It fails only when it reads already. */
 	(void)uv_read_start((uv_stream_t *)&s->tcp, on_alloc, on_read);

@@ -31,6 +31,9 @@ struct stream_events {
 	void (*drained)(void *owner);
 	/* The deadline set with stream_deadline() passed.  The stream is still open. */
 	void (*expired)(void *owner);
+	/* The peer has ended its side, and may still read: the owner says what is left to say, and
+	 * closes.  NULL: the stream closes by itself. */
+	void (*ended)(void *owner);
 	/* The end, exactly once: ERR_OK closed by us or orderly by the peer, ERR_IO. */
 	void (*closed)(void *owner, enum err why);
 };

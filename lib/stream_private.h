@@ -106,6 +106,8 @@ struct stream {
 /* stream_loop.c */
 struct stream_loop *stream_loop_get(uv_loop_t *loop);
 void stream_loop_put(struct stream_loop *sl);
+/* The end of what the peer sends was seen. */
+void stream_peer_ended(struct stream *s);
 void stream_make_ready(struct stream *s);   /* stream_run() comes in this turn or the next */
 void stream_unready(struct stream *s);
 

@@ -144,8 +144,7 @@ static void read_ended(struct stream *s, int code)
 	if (code == SSL_ERROR_NONE || code == SSL_ERROR_WANT_READ)
 		return;
 	if (code == SSL_ERROR_ZERO_RETURN) {
-		s->peer_ended = true;
-		stream_begin_close(s, ERR_OK);
+		stream_peer_ended(s);
 		return;
 	}
 	s->tls = TLS_FAILED;

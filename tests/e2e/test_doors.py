@@ -1,4 +1,5 @@
 """The doors: roles, IPv6, PROXY, XCLIENT, what EHLO offers, several instances on a port."""
+import base64
 import signal
 import socket
 import ssl
@@ -355,3 +356,13 @@ def test_two_instances_share_a_port_and_each_can_leave(sink):
             assert r.client().mail("a@demo.test", "left%d@world.test" % i)[0] == 250
         r.start("ingest-2")
         r.settle()
+
+
+def test_a_client_that_ends_its_side_gets_its_replies(relay, sink):
+    c = Smtp(relay.submission_port)
+    token = base64.b64encode(("\0%s\0%s" % (relay.login, relay.password)).encode()).decode()
+    c.send("EHLO c.test\r\nAUTH PLAIN %s\r\nMAIL FROM:<a@demo.test>\r\n"
+           "RCPT TO:<half-closed@world.test>\r\nBDAT 11 LAST\r\nA: b\r\n\r\nc\r\nQUIT\r\n" % token)
+    c.sock.shutdown(socket.SHUT_WR)
+    assert [c.reply()[0] for _ in range(6)] == [250, 235, 250, 250, 250, 221]
+    assert sink.message("half-closed@world.test")

@@ -15,7 +15,7 @@
 #include "ingest/ingest.h"
 #include "ingest/session.h"
 #include "ingest/spool.h"
-#include "lib/stream.h"
+#include "lib/stream_private.h"
 
 #define RIG_TAKEN 256
 
@@ -528,6 +528,17 @@ static inline void other_close(struct irig *r, struct rig_client *c)
 		stream_abort(c->stream);
 	RIG_UNTIL(&r->rig, c->stream == NULL);
 	buf_free(&c->heard);
+}
+
+/* Gone without a word: what is said to it now meets nobody. */
+static inline void client_reset(struct irig *r)
+{
+	const struct linger now = { .l_onoff = 1 };
+	uv_os_fd_t fd;
+
+	assert_int_equal(uv_fileno((uv_handle_t *)&r->client->tcp, &fd), 0);
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now)), 0);
+	stream_abort(r->client);
 }
 
 static inline bool client_heard(const struct irig *r, const char *text)

@@ -49,9 +49,8 @@ static bool at_rest(struct irig *r)
 	       abandon_open(in->abandon) == 0 && spool_stats(in->spool).parts == 0;
 }
 
-static void row_leaves_nothing(void **state)
+static void leaves_nothing(const struct row *row, bool reset)
 {
-	const struct row *row = *state;
 	struct irig *r = irig_open();
 
 	delivery_up(r);
@@ -63,7 +62,9 @@ static void row_leaves_nothing(void **state)
 	client_say(r, row->said);
 	RIG_UNTIL(&r->rig, client_heard(r, "220 ") && r->n_mail == row->n_mail &&
 	                       r->n_rcpt == row->n_rcpt && r->n_given == row->n_given);
-	if (r->client != NULL)
+	if (r->client != NULL && reset)
+		client_reset(r);
+	else if (r->client != NULL)
 		stream_abort(r->client);
 	RIG_UNTIL(&r->rig, r->gone);
 	r->mail = r->rcpt = r->give = PLAY_OK;
@@ -72,6 +73,12 @@ static void row_leaves_nothing(void **state)
 	assert_int_equal(r->n_taken, row->taken);
 	assert_int_equal(ingest_of(&r->st)->memory, 0);
 	irig_close(r);
+}
+
+static void row_leaves_nothing(void **state)
+{
+	leaves_nothing(*state, false);
+	leaves_nothing(*state, true);
 }
 
 /* The stage is closed with everything open: bus, store and loop end clean. */
@@ -411,7 +418,7 @@ static void a_client_gone_during_the_notification_stops_nothing(void **state)
 
 	refuse_one_of_two(r, PLAY_LATE);
 	RIG_UNTIL(&r->rig, r->late != NULL);
-	stream_abort(r->client);
+	client_reset(r);
 	RIG_UNTIL(&r->rig, r->gone && ingest_of(&r->st)->n_sessions == 0);
 	r->give = PLAY_OK;
 	rig_late_receipt(r);
