@@ -150,12 +150,6 @@ static const char *take_line_end(struct repair *r, const char *p, const char *en
 	return p;
 }
 
-bool repair_needed(const struct smtp_data_in *d)
-{
-	return d->bare_cr || d->bare_lf || d->nul || d->longest > REPAIR_LINE_MAX ||
-	       d->line > REPAIR_LINE_MAX;
-}
-
 void repair_message(struct buf *msg, size_t from)
 {
 	struct repair r = { .out = BUF_INIT, .line = from };

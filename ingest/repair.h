@@ -8,20 +8,15 @@
 #ifndef INGEST_REPAIR_H
 #define INGEST_REPAIR_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include "lib/buf.h"
-#include "proto/smtp_data.h"
 
 #define REPAIR_LINE_MAX 998 /* RFC 5322, 2.1.1; without CRLF */
 
-/* Did the decoder see anything that a message must not hold? */
-bool repair_needed(const struct smtp_data_in *d);
-
 /* Rewrite msg from offset from on, where its header section begins; what is before is kept.
  * Afterwards there is no NUL, no CR or LF but in CRLF, and no line over REPAIR_LINE_MAX; a
- * message that was so already is not changed.  It takes one new buffer of about the same
- * size, and linear time.  The rules:
+ * message that was so already is not changed.  It takes one new buffer, of up to twice the
+ * size where all line ends were one octet, and linear time.  The rules:
  * - NULs are removed, as if they had never been there;
  * - any number of CRs with an LF behind is one line end, every other CR or LF is one each;
  * - a long line of the header section is folded before its last white space that fits, and

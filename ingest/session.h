@@ -10,7 +10,7 @@
 #include "lib/stream.h"
 #include "proto/smtp_addr.h"
 
-/* Accept a connection of a listener.  Failure is counted only. */
+/* Accept a connection of a listener.  One that is gone already leaves nothing. */
 void session_accept(struct ingest *in, uv_stream_t *listener, const struct listener_conf *door);
 
 /* Answer question q of session id; nothing happens when it is gone: false. */

@@ -161,34 +161,6 @@ static void long_row_is_mended(void **state)
 	buf_free(&want);
 }
 
-static const struct need_row {
-	const char *name;
-	const char *wire;
-	bool want;
-} needs[] = {
-	{ "a plain message needs nothing", "A: b\r\n\r\n..\r\n.\r\n", false },
-	{ "998 octets need nothing", "{998xb}\r\n.\r\n", false },
-	{ "999 octets need it", "{999xb}\r\n.\r\n", true },
-	{ "a bare CR needs it", "A: b\rc\r\n.\r\n", true },
-	{ "a bare LF needs it", "A: b\nc\r\n.\r\n", true },
-	{ "a NUL needs it", "A: {1x@}b\r\n.\r\n", true },
-};
-
-static void need_is_seen(void **state)
-{
-	const struct need_row *r = *state;
-	struct buf wire = BUF_INIT, msg = BUF_INIT;
-	struct smtp_data_in d = { 0 };
-	bool over = false, done = false;
-
-	unfold_text(&wire, r->wire);
-	(void)smtp_data_decode(&d, wire.data, wire.len, &msg, 1 << 20, &over, &done);
-	assert_true(done);
-	assert_int_equal(repair_needed(&d), r->want);
-	buf_free(&wire);
-	buf_free(&msg);
-}
-
 static void what_is_before_the_message_stays(void **state)
 {
 	struct buf msg = BUF_INIT;
@@ -257,13 +229,12 @@ int main(void)
 		cmocka_unit_test(what_is_before_the_message_stays),
 		cmocka_unit_test(a_field_that_mending_shows_is_seen_and_cut),
 	};
-	struct CMUnitTest tests[ARRAY_LEN(rows) + ARRAY_LEN(longs) + ARRAY_LEN(needs) +
+	struct CMUnitTest tests[ARRAY_LEN(rows) + ARRAY_LEN(longs) +
 	                        ARRAY_LEN(floods) + ARRAY_LEN(more)];
 	size_t n = 0;
 
 	ROWS(rows, row_is_mended);
 	ROWS(longs, long_row_is_mended);
-	ROWS(needs, need_is_seen);
 	ROWS(floods, flood_takes_linear_time);
 	memcpy(tests + n, more, sizeof(more));
 	return cmocka_run_group_tests_name("repair", tests, NULL, NULL);
