@@ -81,7 +81,7 @@ static const struct conf_param params[] = {
 	{ "max_messages", CONF_NUMBER, P(max_messages), "10000", 0, 1000000000,
 	  "messages of a session, then 421 at MAIL; 0: no limit", NULL, NULL, 0 },
 	{ "max_line", CONF_SIZE, P(max_line), "2048", 512, 12288,
-	  "octets of a command line with its CRLF; over it 500 5.5.6", NULL, NULL, 0 },
+	  "octets of a command line with its CRLF; over it 500 5.5.2", NULL, NULL, 0 },
 	{ "auth_fail_window", CONF_DURATION, P(auth_fail_window), "10min", 1000, 86400000,
 	  "time over which failed logins are counted; a change needs a restart", NULL, NULL, 0 },
 	{ "auth_fail_ip", CONF_NUMBER, P(auth_fail_ip), "20", 0, 1000000,

@@ -135,13 +135,13 @@ void smtp_eat(struct smtp_server *s, size_t n)
 }
 
 /* A line that is no command; an AUTH that waits for its response is over. */
-static void bad_line(struct smtp_server *s, enum smtp_line_result r)
+static void bad_line(struct smtp_server *s, enum smtp_line_result r, bool auth)
 {
 	smtp_auth_end(s);
 	if (r == SMTP_LINE_BAD)
 		smtp_deny(s, 500, "5.5.2", "Line holds a bare CR, a bare LF or a NUL");
 	else
-		smtp_deny(s, 500, "5.5.6", "Line too long");
+		smtp_deny(s, 500, auth ? "5.5.6" : "5.5.2", "Line too long");
 }
 
 static size_t line_max(const struct smtp_server *s)
@@ -172,7 +172,7 @@ static bool step_line(struct smtp_server *s)
 		return false;
 	smtp_eat(s, used);
 	if (r != SMTP_LINE_OK) {
-		bad_line(s, r);
+		bad_line(s, r, auth);
 		s->skipping = r == SMTP_LINE_TOO_LONG && skipping;
 		return used > 0;
 	}

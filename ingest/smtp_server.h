@@ -66,7 +66,7 @@ struct smtp_conf {
 	unsigned max_commands; /* commands since the last message that bring none nearer, or were
 	                        * refused without an error: MAIL, DATA, RCPT over twice max_rcpt */
 	unsigned max_messages; /* of a session; then 421 at MAIL */
-	unsigned max_line;     /* octets of a command with its CRLF; then 500 5.5.6 */
+	unsigned max_line;     /* octets of a command with its CRLF; then 500 5.5.2 */
 	bool     repair;       /* faults of lines are no refusal: the owner mends them */
 };
 

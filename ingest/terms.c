@@ -48,25 +48,30 @@ static bool covers(const char *entry, const char *domain)
 	       (n > len && strcmp(domain + n - len, entry) == 0);
 }
 
-bool terms_allow_domain(const struct terms *t, const char *domain)
+static bool registered(const struct terms *t, const char *domain)
 {
-	if (!t->check_from)
-		return true;
 	for (size_t i = 0; i < t->n_from_domain; i++)
 		if (covers(t->from_domain[i], domain))
 			return true;
 	return false;
 }
 
-bool terms_allow_sender(const struct terms *t, const char *address)
+bool terms_allow_domain(const struct terms *t, const char *domain)
+{
+	return !t->check_from || registered(t, domain);
+}
+
+bool terms_name_sender(const struct terms *t, const char *address)
 {
 	struct buf key = BUF_INIT;
-	bool ok;
+	bool ok = smtp_addr_key(address, strlen(address), &key) == ERR_OK &&
+	          registered(t, smtp_key_domain(buf_str(&key)));
 
-	if (!t->check_from || address[0] == '\0')
-		return true;
-	ok = smtp_addr_key(address, strlen(address), &key) == ERR_OK &&
-	     terms_allow_domain(t, smtp_key_domain(buf_str(&key)));
 	buf_free(&key);
 	return ok;
+}
+
+bool terms_allow_sender(const struct terms *t, const char *address)
+{
+	return !t->check_from || address[0] == '\0' || terms_name_sender(t, address);
 }

@@ -25,5 +25,8 @@ void terms_free(struct terms *t);
 bool terms_allow_domain(const struct terms *t, const char *domain);
 /* The same for the address of MAIL FROM, "" included. */
 bool terms_allow_sender(const struct terms *t, const char *address);
+/* Is the address, not "", of a domain that the account has registered, whether that is checked
+ * or not? */
+bool terms_name_sender(const struct terms *t, const char *address);
 
 #endif

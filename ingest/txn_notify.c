@@ -16,11 +16,46 @@ static enum next txn_notify_wait(struct txn *t);
 const struct step STEP_NOTIFY             = { "notify",      txn_notify };
 static const struct step STEP_NOTIFY_WAIT = { "notify-wait", txn_notify_wait };
 
-/* A rate is no refusal but a pause: it is told on the wire to everybody. */
+/* Who is told: the manager, the sender, both.  cannot: the account cannot send.  Then its sender is
+ * told only at a domain that it has registered: a refusal must not be a way to write to strangers. */
+static size_t told(const struct txn *t, bool cannot, const char *out[2])
+{
+	Holdfast__NotifyWho who = t->terms.notify;
+	size_t n = 0;
+
+	if ((who & HOLDFAST__NOTIFY_WHO__NOTIFY_MANAGER) && t->terms.manager[0] != '\0')
+		out[n++] = t->terms.manager;
+	if ((who & HOLDFAST__NOTIFY_WHO__NOTIFY_FROM) && t->from[0] != '\0' &&
+	    (!cannot || terms_name_sender(&t->terms, t->from)) &&
+	    (n == 0 || strcmp(out[0], t->from) != 0))
+		out[n++] = t->from;
+	return n;
+}
+
+/* Is one of its refusals that the account cannot send? */
+static bool cannot_send(const struct txn *t)
+{
+	struct rcpt *r, *tmp;
+
+	HASH_ITER(hh, t->rcpts, r, tmp)
+		if (r->exception != NULL &&
+		    r->refused == HOLDFAST__VERDICT_CLASS__VERDICT_CANNOT_SEND)
+			return true;
+	return false;
+}
+
+/* A rate is no refusal but a pause: it is told on the wire to everybody.  So is what nobody would
+ * be told by mail, though somebody is to be. */
 bool txn_accepts_refused(const struct txn *t, const Holdfast__Verdict *v)
 {
-	return t->terms.accept_refused && verdict_exception(v) != NULL &&
-	       v->cannot != HOLDFAST__CANNOT_SEND__CANNOT_RATE;
+	bool cannot = v->class_ == HOLDFAST__VERDICT_CLASS__VERDICT_CANNOT_SEND;
+	const char *to[2];
+
+	if (!t->terms.accept_refused || verdict_exception(v) == NULL ||
+	    v->cannot == HOLDFAST__CANNOT_SEND__CANNOT_RATE)
+		return false;
+	return !cannot || t->terms.notify == HOLDFAST__NOTIFY_WHO__NOTIFY_NONE ||
+	       told(t, true, to) > 0;
 }
 
 static size_t refusals(const struct txn *t, struct notify_refusal *out)
@@ -44,26 +79,12 @@ static size_t refusals(const struct txn *t, struct notify_refusal *out)
 	return n;
 }
 
-/* Who is told: the manager, the sender, both. */
-static size_t told(const struct txn *t, const char *out[2])
-{
-	Holdfast__NotifyWho who = t->terms.notify;
-	size_t n = 0;
-
-	if ((who & HOLDFAST__NOTIFY_WHO__NOTIFY_MANAGER) && t->terms.manager[0] != '\0')
-		out[n++] = t->terms.manager;
-	if ((who & HOLDFAST__NOTIFY_WHO__NOTIFY_FROM) && t->from[0] != '\0' &&
-	    (n == 0 || strcmp(out[0], t->from) != 0))
-		out[n++] = t->from;
-	return n;
-}
-
 bool txn_must_notify(const struct txn *t)
 {
 	const char *to[2];
 	struct rcpt *r, *tmp;
 
-	if (!t->terms.accept_refused || told(t, to) == 0)
+	if (!t->terms.accept_refused || told(t, cannot_send(t), to) == 0)
 		return false;
 	if (t->held)
 		return true;
@@ -108,7 +129,7 @@ static void body_make(const struct txn *t, struct txn *child, const char *const 
 static enum next txn_notify(struct txn *t)
 {
 	const char *to[2];
-	size_t n = told(t, to);
+	size_t n = told(t, cannot_send(t), to);
 	struct txn *child = txn_new(t->in, &t->peer);
 
 	child->from = xstrdup("");

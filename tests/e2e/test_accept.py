@@ -19,7 +19,7 @@ def relay(sink):
 def accepting(relay, name, *more, notify="both", state="active"):
     """An account that is told of refusals: manager boss@NAME.test, its mail is from shop@."""
     relay.account(name, "--state", state, "--on-refusal", "accept", "--notify", notify,
-                  "--manager", "boss@%s.test" % name, *more)
+                  "--manager", "boss@%s.test" % name, "--from-domain", name + ".test", *more)
     return name
 
 

@@ -70,7 +70,7 @@ def test_a_refusal_is_told_to_no_stranger(relay, sink):
                           "loud.test", "--on-refusal", "accept", "--notify", "from")
     c = relay.client(*login)
     code, text = c.cmd("MAIL FROM:<victim@stranger.test>")
-    assert (code, text.split()[0]) == (550, "5.7.1"), text
+    assert (code, text.split()[0]) == (550, "5.7.13"), text
     code, text = c.mail("me@loud.test", "a@b.test", body=b"From: me@loud.test\r\n\r\nx\r\n")
     assert code == 250, text
     assert b"CannotSendException" in sink.message("me@loud.test")

@@ -205,6 +205,7 @@ static void no_deadlock_when_memory_is_used_up(void **state)
 #define QUEUED "250 2.0.0 Queued as "
 
 static char manager[] = "boss@acct.test";
+static ProtobufCBinaryData own_domains[1];
 
 static struct irig *accepting(Holdfast__Terms *terms)
 {
@@ -214,6 +215,9 @@ static struct irig *accepting(Holdfast__Terms *terms)
 	terms->accept_refused = true;
 	terms->notify = HOLDFAST__NOTIFY_WHO__NOTIFY_BOTH;
 	terms->manager = pb_str(manager);
+	terms->from_domain = own_domains;
+	terms->n_from_domain = 1;
+	own_domains[0] = pb_str("b.test");
 	r->terms = terms;
 	r->metered = true;
 	ingest_of(&r->st)->conf.handoff_wait = RIG_WAIT_MS;
@@ -391,6 +395,32 @@ static void an_account_that_cannot_send_is_told_by_mail(void **state)
 	check_notification(r, 0, "CannotSendException: This account cannot currently send emails.");
 	assert_non_null(strstr(r->taken[0].body, "<c@d.test>"));
 	assert_non_null(strstr(r->taken[0].body, "<e@f.test>"));
+	irig_close(r);
+}
+
+/* A refusal must not be a way to write to strangers in the name of an account that cannot. */
+static void a_stranger_is_not_told_that_the_account_cannot_send(void **state)
+{
+	Holdfast__Terms terms;
+	struct irig *r = accepting(&terms);
+
+	own_domains[0] = pb_str("other.test");
+	r->mail = PLAY_REFUSE;
+	r->refuse_as = HOLDFAST__VERDICT_CLASS__VERDICT_CANNOT_SEND;
+	client_say(r, MAIL TO_C MESSAGE);
+	RIG_UNTIL(&r->rig, client_heard(r, QUEUED));
+	assert_int_equal(r->n_taken, 1);
+	assert_int_equal(given(r, 0)->n_rcpt, 1);
+	assert_true(is_text(given(r, 0)->rcpt[0]->address, manager));
+	irig_close(r);
+	r = accepting(&terms);
+	own_domains[0] = pb_str("other.test");
+	terms.notify = HOLDFAST__NOTIFY_WHO__NOTIFY_FROM; /* then nobody would be told */
+	r->mail = PLAY_REFUSE;
+	r->refuse_as = HOLDFAST__VERDICT_CLASS__VERDICT_CANNOT_SEND;
+	client_say(r, MAIL);
+	RIG_UNTIL(&r->rig, client_heard(r, "This account cannot currently send emails."));
+	assert_false(client_heard(r, "250 2.1.0"));
 	irig_close(r);
 }
 
@@ -603,7 +633,8 @@ int main(void)
 		CASE(who_is_told_nothing_hears_250_all_the_same),
 		CASE(without_custody_of_the_notification_nothing_is_taken),
 		CASE(the_spool_is_custody_of_the_notification), CASE(a_held_message_is_told_of),
-		CASE(an_account_that_cannot_send_is_told_by_mail), CASE(a_rate_is_told_on_the_wire),
+		CASE(an_account_that_cannot_send_is_told_by_mail),
+		CASE(a_stranger_is_not_told_that_the_account_cannot_send), CASE(a_rate_is_told_on_the_wire),
 		CASE(a_client_gone_during_the_notification_stops_nothing),
 		CASE(the_stage_closes_during_the_notification),
 		CASE(without_the_term_refusals_stay_on_the_wire),
