@@ -16,8 +16,9 @@ static enum next txn_notify_wait(struct txn *t);
 const struct step STEP_NOTIFY             = { "notify",      txn_notify };
 static const struct step STEP_NOTIFY_WAIT = { "notify-wait", txn_notify_wait };
 
-/* Who is told: the manager, the sender, both.  cannot: the account cannot send.  Then its sender is
- * told only at a domain that it has registered: a refusal must not be a way to write to strangers. */
+/* Who is told: the manager, the sender, both.  cannot: the account cannot send.  Then its sender
+ * is told only at a domain that it has registered: a refusal must not be a way to write to
+ * strangers. */
 static size_t told(const struct txn *t, bool cannot, const char *out[2])
 {
 	Holdfast__NotifyWho who = t->terms.notify;
