@@ -26,7 +26,8 @@ size_t handoff_split(struct handoff_rcpt *rcpt, size_t n, size_t max, struct han
 	for (size_t i = 0; i < n; i++) {
 		size_t add = HANDOFF_RCPT_BYTES(&rcpt[i]);
 
-		if (i == 0 || rcpt[i].dest != rcpt[i - 1].dest || bytes + add > max) {
+		if (i == 0 || rcpt[i].dest != rcpt[i - 1].dest || bytes + add > max ||
+		    parts[n_parts - 1].n == HANDOFF_PART_MAX) {
 			parts[n_parts++] = (struct handoff_part){
 				.part = rcpt[i].index, .dest = rcpt[i].dest, .first = i,
 			};

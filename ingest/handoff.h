@@ -32,9 +32,11 @@ struct handoff_part {
 #define HANDOFF_RCPT_BYTES(r) \
 	(strlen((r)->address) + ((r)->orcpt ? strlen((r)->orcpt) + 4 : 0) + 24)
 #define HANDOFF_FIXED_BYTES 2048
+#define HANDOFF_PART_MAX 5000 /* recipients of a part; every receiver takes more */
 
 /* Sort rcpt by (dest, index) and name the parts; parts has room for n.  A destination
- * whose recipients would not fit into an envelope of max bytes gets several.
+ * whose recipients would not fit into an envelope of max bytes, or are more than
+ * HANDOFF_PART_MAX, gets several.
  * Returns how many. */
 size_t handoff_split(struct handoff_rcpt *rcpt, size_t n, size_t max, struct handoff_part *parts);
 

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 #include "ingest/handoff.h"
 #include "lib/err.h"
+#include "lib/mem.h"
 
 #define R(i, d, a) { .index = i, .dest = d, .address = a }
 
@@ -65,6 +66,21 @@ static void a_repeat_has_the_same_parts_whatever_the_order(void **state)
 		assert_int_equal(pa[i].part, pb[i].part);
 }
 
+static void a_part_has_a_limit_whatever_a_frame_takes(void **state)
+{
+	size_t n = HANDOFF_PART_MAX + 1;
+	struct handoff_rcpt *r = xcalloc(n, sizeof(*r));
+	struct handoff_part *p = xcalloc(n, sizeof(*p));
+
+	for (size_t i = 0; i < n; i++)
+		r[i] = (struct handoff_rcpt){ .index = (uint32_t)i, .address = "a@b.c" };
+	assert_int_equal(handoff_split(r, n, SIZE_MAX / 2, p), 2);
+	assert_int_equal(p[0].n, HANDOFF_PART_MAX);
+	assert_int_equal(p[1].part, HANDOFF_PART_MAX);
+	xfree(r);
+	xfree(p);
+}
+
 static void recipients_of_a_part_are_its_own(void **state)
 {
 	struct handoff_rcpt r[] = { R(0, 1, "zero@x"), R(1, 0, "one@x"), R(2, 1, "two@x") };
@@ -116,7 +132,7 @@ static void a_long_subject_is_cut(void **state)
 
 int main(void)
 {
-	struct CMUnitTest tests[ARRAY_LEN(split_rows) + ARRAY_LEN(subject_rows) + 3];
+	struct CMUnitTest tests[ARRAY_LEN(split_rows) + ARRAY_LEN(subject_rows) + 4];
 	size_t n = 0;
 
 	for (size_t i = 0; i < ARRAY_LEN(split_rows); i++)
@@ -129,5 +145,7 @@ int main(void)
 		cmocka_unit_test(a_repeat_has_the_same_parts_whatever_the_order);
 	tests[n++] = (struct CMUnitTest)cmocka_unit_test(recipients_of_a_part_are_its_own);
 	tests[n++] = (struct CMUnitTest)cmocka_unit_test(a_long_subject_is_cut);
+	tests[n++] = (struct CMUnitTest)
+		cmocka_unit_test(a_part_has_a_limit_whatever_a_frame_takes);
 	return cmocka_run_group_tests_name("handoff", tests, NULL, NULL);
 }
