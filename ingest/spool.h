@@ -39,7 +39,7 @@ enum err spool_put(struct spool *sp, const struct spool_part *parts, size_t n, s
                    spool_done_fn *done, uint64_t id) MUST_CHECK;
 
 void spool_run(struct spool *sp, uint64_t now_ms); /* hand over what may go; mono clock */
-void spool_wake(struct spool *sp);                 /* a link came up: forget back-offs */
+void spool_wake(struct spool *sp);                 /* a link came up: begin anew, now */
 bool spool_busy(const struct spool *sp);           /* writes or hand-overs are open */
 struct spool_stats spool_stats(struct spool *sp);
 

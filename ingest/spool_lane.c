@@ -3,7 +3,8 @@
  * A part leaves the store when its Custody came, and the message's bytes with the last
  * of its parts.  Any failure sends the lane back to its oldest part after
  * spool_retry.  A record that cannot be read is taken out of its lane and stays
- * where it is, named in the log.
+ * where it is, named in the log.  So does a part that its receiver finds malformed, or does not
+ * understand: the lane goes on behind it, and comes to it again when a link comes up.
  */
 #include "ingest/spool_in.h"
 
@@ -11,10 +12,15 @@
 #include "lib/clock.h"
 #include "lib/mem.h"
 
-static void lane_back_off(struct spool *sp, struct lane *l)
+static void lane_rewind(struct lane *l)
 {
 	l->cursor_len = store_lane_prefix(&l->dest, l->cursor);
 	l->drained = false;
+}
+
+static void lane_back_off(struct spool *sp, struct lane *l)
+{
+	lane_rewind(l);
 	l->not_before_ms = sp->now_ms + sp->in->conf.spool_retry;
 }
 
@@ -110,6 +116,14 @@ static void on_custody(enum err err, const Holdfast__Frame *frame, struct blob *
 		log_info("spool-handed-over", LOGID(&f->part.message), LOGU("part", f->part.part),
 		         LOGS("to", f->lane->dest.name));
 		part_remove(sp, f);
+		return;
+	}
+	if (err == ERR_PROTO) {
+		log_error("spool-refused", LOGID(&f->part.message), LOGU("part", f->part.part),
+		          LOGS("by", f->lane->dest.name));
+		metric_add(in->stage->metrics, M_QUARANTINED, 1);
+		flight_free(sp, f);
+		spool_run(sp, sp->now_ms);
 		return;
 	}
 	lane_back_off(sp, f->lane);
@@ -283,6 +297,8 @@ void spool_wake(struct spool *sp)
 {
 	struct lane *l;
 
-	TAILQ_FOREACH(l, &sp->lanes, all)
+	TAILQ_FOREACH(l, &sp->lanes, all) {
+		lane_rewind(l);
 		l->not_before_ms = 0;
+	}
 }

@@ -19,7 +19,10 @@
 
 #define RIG_TAKEN 256
 
-enum play { PLAY_OK, PLAY_SILENT, PLAY_HOLD, PLAY_REFUSE, PLAY_BUSY, PLAY_LATE };
+enum play {
+	PLAY_OK, PLAY_SILENT, PLAY_HOLD, PLAY_REFUSE, PLAY_BUSY, PLAY_LATE,
+	PLAY_MALFORMED, /* the first that is handed over; the others are taken */
+};
 
 struct taken {
 	struct uuid id;
@@ -222,6 +225,10 @@ static void rig_on_handoff(void *state, const struct bus_from *from, const Holdf
 		return;
 	if (p->r->give == PLAY_BUSY) {
 		bus_refuse(p->bus, from, HOLDFAST__REFUSED__WHY__BUSY, "busy");
+		return;
+	}
+	if (p->r->give == PLAY_MALFORMED && p->r->n_given == 1) {
+		bus_refuse(p->bus, from, HOLDFAST__REFUSED__WHY__MALFORMED, "malformed");
 		return;
 	}
 	rig_note(p, q, body);

@@ -133,6 +133,24 @@ static void a_lane_that_fails_is_tried_again_and_again(void **state)
 	irig_close(r);
 }
 
+static void a_part_that_is_not_taken_does_not_hold_up_the_others(void **state)
+{
+	struct irig *r = irig_open();
+
+	send_one(r, "250 2.0.0 Queued as ");
+	send_one(r, "250 2.0.0 Queued as ");
+	assert_int_equal(depth(r).parts, 2);
+	r->give = PLAY_MALFORMED;
+	ingest_of(&r->st)->conf.spool_window = 1; /* one at a time */
+	delivery_up(r);
+	RIG_UNTIL(&r->rig, (tick(r), depth(r).parts == 1));
+	assert_int_equal(r->n_taken, 1);
+	spool_wake(ingest_of(&r->st)->spool);
+	until_empty(r);
+	assert_int_equal(r->n_taken, 2);
+	irig_close(r);
+}
+
 static void over_the_limit_the_client_is_told_to_wait(void **state)
 {
 	struct irig *r = irig_open();
@@ -231,6 +249,7 @@ int main(void)
 		CASE(a_stage_that_is_down_costs_the_sender_nothing),
 		CASE(what_was_answered_250_survives_a_restart),
 		CASE(a_stage_that_is_silent_or_busy_is_waited_for_and_then_spooled),
+		CASE(a_part_that_is_not_taken_does_not_hold_up_the_others),
 		CASE(a_lane_that_fails_is_tried_again_and_again),
 		CASE(over_the_limit_the_client_is_told_to_wait),
 		CASE(a_dead_lane_does_not_hold_up_another),
