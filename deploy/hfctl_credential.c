@@ -5,7 +5,6 @@
  */
 #include "deploy/hfctl.h"
 
-#include <arpa/inet.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <openssl/rand.h>
@@ -15,6 +14,7 @@
 #include <sysexits.h>
 #include <termios.h>
 #include <unistd.h>
+#include "lib/net.h"
 
 enum { SALT_LEN = 16, KEY_LEN = 32, ITERATIONS = 4096, LOGIN_MAX = 255, PASSWORD_MAX = 255 };
 
@@ -135,51 +135,13 @@ int cmd_credential_remove(struct cli *c, int argc, char **argv)
 
 /* ---- address */
 
-struct network {
-	unsigned char ip[16];
-	size_t   len;
-	unsigned prefix;
-};
-
-/* "192.0.2.0/24", "2001:db8::1": no bits may stand behind the prefix. */
-static bool parse_network(const char *text, struct network *n)
-{
-	char host[64], *end;
-	const char *slash = strchr(text, '/');
-	size_t len = slash == NULL ? strlen(text) : (size_t)(slash - text);
-	unsigned long prefix;
-
-	if (len >= sizeof(host))
-		return false;
-	memcpy(host, text, len);
-	host[len] = '\0';
-	if (inet_pton(AF_INET, host, n->ip) == 1)
-		n->len = 4;
-	else if (inet_pton(AF_INET6, host, n->ip) == 1)
-		n->len = 16;
-	else
-		return false;
-	n->prefix = (unsigned)n->len * 8;
-	if (slash == NULL)
-		return true;
-	prefix = strtoul(slash + 1, &end, 10);
-	if (slash[1] < '0' || slash[1] > '9' || *end != '\0' || prefix > n->len * 8)
-		return false;
-	n->prefix = (unsigned)prefix;
-	for (size_t bit = prefix; bit < n->len * 8; bit++) {
-		if (n->ip[bit / 8] & (0x80 >> bit % 8))
-			return false;
-	}
-	return true;
-}
-
 /* Every instance of policy keeps the networks, so each is told. */
 static int put_source(struct cli *c, int argc, char **argv, bool remove)
 {
 	Holdfast__SourcePut put = HOLDFAST__SOURCE_PUT__INIT;
 	Holdfast__Frame frame = HOLDFAST__FRAME__INIT;
 	struct bus_to to = { HOLDFAST__ROLE__ROLE_POLICY, 0 };
-	struct network n;
+	struct net n;
 	const char *args[3];
 	enum err err = cli_parse(c, NULL, argc, argv, args, (int[]){ 2, 2 });
 	int code;
@@ -188,10 +150,10 @@ static int put_source(struct cli *c, int argc, char **argv, bool remove)
 		return cli_parse_exit(err);
 	if (!hfctl_account_name(c, args[0]))
 		return EX_DATAERR;
-	if (!parse_network(args[1], &n))
+	if (net_parse(args[1], &n) != ERR_OK)
 		return cli_fail(c, EX_DATAERR, "\"%s\" is no address or network", args[1]);
 	put.account = pb_str(args[0]);
-	put.ip = pb_bytes(n.ip, n.len);
+	put.ip = pb_bytes(n.addr, n.len);
 	put.prefix = n.prefix;
 	put.remove = remove;
 	put.by = pb_str(tool_user());

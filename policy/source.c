@@ -7,6 +7,7 @@
 
 #include <string.h>
 #include "lib/mem.h"
+#include "lib/net.h"
 
 enum { KEY_LEN = 18, BITS_MAX = 128 };
 
@@ -26,8 +27,8 @@ static void make_key(uint8_t key[KEY_LEN], const uint8_t *ip, size_t len, unsign
 {
 	memset(key, 0, KEY_LEN);
 	key[0] = (uint8_t)len;
-	for (unsigned bit = 0; bit < prefix; bit++)
-		key[1 + bit / 8] |= ip[bit / 8] & (uint8_t)(0x80 >> bit % 8);
+	memcpy(key + 1, ip, len);
+	net_mask(key + 1, len, prefix);
 	key[KEY_LEN - 1] = (uint8_t)prefix;
 }
 
