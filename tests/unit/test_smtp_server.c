@@ -542,6 +542,64 @@ static void commands_wait_for_replies_that_have_not_gone(void **state)
 	finish(&b);
 }
 
+/* Every command in every phase: what it gets there.  A line of AUTH or of a message is no command. */
+enum { IN_NEW, IN_READY, IN_MAIL, IN_RCPT, IN_BDAT, IN_AUTH_LINE, IN_DATA_LINE, N_PLACES };
+
+static const char *const places[N_PLACES] = {
+	[IN_NEW] = "",
+	[IN_READY] = HELLO,
+	[IN_MAIL] = HELLO "MAIL FROM:<a@b.c>\r\n",
+	[IN_RCPT] = HELLO "MAIL FROM:<a@b.c>\r\nRCPT TO:<1@e.f>\r\n",
+	[IN_BDAT] = HELLO "MAIL FROM:<a@b.c>\r\nRCPT TO:<1@e.f>\r\nBDAT 2\r\n\r\n",
+	[IN_AUTH_LINE] = HELLO "AUTH LOGIN\r\n",
+	[IN_DATA_LINE] = HELLO "MAIL FROM:<a@b.c>\r\nRCPT TO:<1@e.f>\r\nDATA\r\n",
+};
+
+static const struct verb_row {
+	const char *line;
+	int code[N_PLACES]; /* 0: no reply */
+} verb_rows[] = {
+	/*                           new  ready mail rcpt bdat auth data */
+	{ "EHLO me",               { 250, 250, 250, 250, 250, 501, 0 } },
+	{ "HELO me",               { 250, 250, 250, 250, 250, 501, 0 } },
+	{ "STARTTLS",              { 220, 220, 503, 503, 503, 334, 0 } },
+	{ "AUTH PLAIN",            { 503, 334, 503, 503, 503, 501, 0 } },
+	{ "MAIL FROM:<x@y.z>",     { 503, 250, 503, 503, 503, 501, 0 } },
+	{ "RCPT TO:<2@e.f>",       { 503, 503, 250, 250, 503, 501, 0 } },
+	{ "DATA",                  { 503, 503, 503, 354, 503, 334, 0 } },
+	{ "BDAT 0 LAST",           { 503, 503, 503, 250, 250, 501, 0 } },
+	{ "RSET",                  { 250, 250, 250, 250, 250, 334, 0 } },
+	{ "NOOP",                  { 250, 250, 250, 250, 250, 334, 0 } },
+	{ "VRFY a",                { 252, 252, 252, 252, 252, 501, 0 } },
+	{ "EXPN a",                { 502, 502, 502, 502, 502, 501, 0 } },
+	{ "HELP",                  { 214, 214, 214, 214, 214, 334, 0 } },
+	{ "XCLIENT ADDR=192.0.2.1", { 550, 550, 503, 503, 503, 501, 0 } },
+	{ "QUIT",                  { 221, 221, 221, 221, 221, 334, 0 } },
+	{ "GET / HTTP/1.1",        { 421, 421, 421, 421, 421, 501, 0 } },
+	{ "FOO",                   { 500, 500, 500, 500, 500, 501, 0 } },
+};
+
+static void row_answers_in_every_phase(void **state)
+{
+	const struct verb_row *r = *state;
+
+	for (int i = 0; i < N_PLACES; i++) {
+		struct bench b;
+		int code = 0;
+
+		begin(&b, &plain_door, AT_ONCE);
+		talk(&b, places[i]);
+		buf_reset(&b.replies);
+		talk(&b, r->line);
+		talk(&b, "\r\n");
+		(void)sscanf(buf_str(&b.replies), "%d", &code);
+		if (code != r->code[i])
+			print_error("after \"%s\"\n", places[i]);
+		assert_int_equal(code, r->code[i]);
+		finish(&b);
+	}
+}
+
 static const struct smtp_conf small = {
 	.hostname = "mx.test", .max_size = 1000, .max_rcpt = 3, .max_errors = 50, .max_unknown = 3,
 	.max_commands = 4, .max_messages = 2, .max_line = 600, .repair = true,
@@ -862,7 +920,8 @@ int main(void)
 		CASE(what_the_owner_ends_is_not_given_up_twice),
 		CASE(too_long_lines_in_a_row_get_a_reply_each),
 	};
-	struct CMUnitTest tests[ARRAY_LEN(rows) + ARRAY_LEN(limit_rows) + ARRAY_LEN(cases)];
+	struct CMUnitTest tests[ARRAY_LEN(rows) + ARRAY_LEN(limit_rows) + ARRAY_LEN(cases) +
+	                        ARRAY_LEN(verb_rows)];
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
 		tests[i] = (struct CMUnitTest){
@@ -877,5 +936,11 @@ int main(void)
 			.initial_state = (void *)&limit_rows[i],
 		};
 	memcpy(tests + ARRAY_LEN(rows) + ARRAY_LEN(limit_rows), cases, sizeof(cases));
+	for (size_t i = 0; i < ARRAY_LEN(verb_rows); i++)
+		tests[ARRAY_LEN(tests) - ARRAY_LEN(verb_rows) + i] = (struct CMUnitTest){
+			.name = verb_rows[i].line,
+			.test_func = row_answers_in_every_phase,
+			.initial_state = (void *)&verb_rows[i],
+		};
 	return cmocka_run_group_tests_name("smtp_server", tests, NULL, NULL);
 }
