@@ -7,14 +7,6 @@
 #include "delivery/client_private.h"
 #include "proto/smtp_addr.h"
 
-static bool is_ascii(const char *s, size_t len)
-{
-	for (size_t i = 0; i < len; i++)
-		if ((unsigned char)s[i] > 127)
-			return false;
-	return true;
-}
-
 static size_t local_length(const char *addr)
 {
 	const char *at = strrchr(addr, '@');
@@ -28,7 +20,7 @@ static bool to_ascii(const char *addr, struct buf *out)
 	size_t local = local_length(addr);
 
 	buf_reset(out);
-	if (addr[local] == '\0' || !is_ascii(addr, local))
+	if (addr[local] == '\0' || !smtp_is_ascii(addr, local))
 		return false;
 	buf_add(out, addr, local + 1);
 	return smtp_domain_key(addr + local + 1, strlen(addr + local + 1), out) == ERR_OK &&
@@ -38,7 +30,7 @@ static bool to_ascii(const char *addr, struct buf *out)
 static bool address_needs_utf8(const char *addr)
 {
 	struct buf b = BUF_INIT;
-	bool needs = !is_ascii(addr, strlen(addr)) && !to_ascii(addr, &b);
+	bool needs = !smtp_is_ascii(addr, strlen(addr)) && !to_ascii(addr, &b);
 
 	buf_free(&b);
 	return needs;
@@ -55,10 +47,10 @@ bool say_needs_utf8(const struct client_mail *m)
 
 static bool mentions_utf8(const struct client_mail *m)
 {
-	bool any = m->utf8 || !is_ascii(m->mail_from, strlen(m->mail_from));
+	bool any = m->utf8 || !smtp_is_ascii(m->mail_from, strlen(m->mail_from));
 
 	for (unsigned i = 0; !any && i < m->n_rcpt; i++)
-		any = !is_ascii(m->rcpt[i].addr, strlen(m->rcpt[i].addr));
+		any = !smtp_is_ascii(m->rcpt[i].addr, strlen(m->rcpt[i].addr));
 	return any;
 }
 
@@ -67,7 +59,7 @@ static void say_path(struct client *c, const char *addr)
 	struct buf b = BUF_INIT;
 
 	buf_addc(&c->out, '<');
-	if (c->utf8 || is_ascii(addr, strlen(addr)) || !to_ascii(addr, &b))
+	if (c->utf8 || smtp_is_ascii(addr, strlen(addr)) || !to_ascii(addr, &b))
 		buf_adds(&c->out, addr);
 	else
 		buf_add(&c->out, b.data, b.len);
@@ -154,7 +146,7 @@ static void say_orcpt(struct buf *out, const struct client_rcpt *r)
 	buf_adds(out, " ORCPT=");
 	if (r->orcpt != NULL && r->orcpt[0] != '\0') {
 		add_embedded(out, r->orcpt, false);
-	} else if (is_ascii(r->addr, strlen(r->addr))) {
+	} else if (smtp_is_ascii(r->addr, strlen(r->addr))) {
 		buf_adds(out, "rfc822;");
 		add_xtext(out, r->addr);
 	} else {

@@ -8,6 +8,7 @@
 #include "delivery/report.h"
 #include "lib/log.h"
 #include "proto/dsn.h"
+#include "proto/smtp_addr.h"
 
 struct facts {
 	struct dsn_rcpt    *rcpt;
@@ -122,23 +123,12 @@ static struct blob *build(struct delivery *d, struct part *p, const struct facts
 	return blob_take(&out);
 }
 
-static bool has_eight_bit(const struct blob *b)
-{
-	for (size_t i = 0; i < b->len; i++)
-		if (b->data[i] > 127)
-			return true;
-	return false;
-}
-
 /* Only the local part of an address needs SMTPUTF8: see add_to() in proto/dsn.c. */
 static bool local_beyond_ascii(const char *addr)
 {
 	const char *at = strrchr(addr, '@');
 
-	for (const char *s = addr; *s != '\0' && s != at; s++)
-		if ((unsigned char)*s > 127)
-			return true;
-	return false;
+	return !smtp_is_ascii(addr, at != NULL ? (size_t)(at - addr) : strlen(addr));
 }
 
 /* A part of our own like one that was handed over, with its event of acceptance.  What the
@@ -157,7 +147,7 @@ static void put(struct delivery *d, struct kv_batch *b, const struct part *on,
 	env.n_rcpt = 1;
 	env.received_ms = now;
 	env.size = body->len;
-	env.eight_bit = has_eight_bit(body);
+	env.eight_bit = !smtp_is_ascii(body->data, body->len);
 	env.utf8 = env.eight_bit && (on->utf8 || local_beyond_ascii(on->mail_from));
 	env.require_tls = on->require_tls;
 	env.counted = true;

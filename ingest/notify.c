@@ -4,14 +4,13 @@
  */
 #include "ingest/notify.h"
 
+#include <string.h>
 #include "proto/dsn.h"
+#include "proto/smtp_addr.h"
 
 static bool is_ascii(const char *s)
 {
-	for (; *s != '\0'; s++)
-		if ((unsigned char)*s > 127)
-			return false;
-	return true;
+	return smtp_is_ascii(s, strlen(s));
 }
 
 static bool all_ascii(const struct notify_facts *f)

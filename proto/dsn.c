@@ -37,16 +37,6 @@ void dsn_date(uint64_t ms, char out[40])
 
 /* ---- values */
 
-static bool is_ascii(const void *p, size_t len)
-{
-	const unsigned char *b = p;
-
-	for (size_t i = 0; i < len; i++)
-		if (b[i] > 127)
-			return false;
-	return true;
-}
-
 static void clean(struct buf *out, const void *p, size_t len, bool utf8)
 {
 	const unsigned char *b = p;
@@ -201,7 +191,7 @@ static bool any_failed(const struct dsn_facts *f)
 
 static bool text_is_ascii(const char *s)
 {
-	return s == NULL || is_ascii(s, strlen(s));
+	return s == NULL || smtp_is_ascii(s, strlen(s));
 }
 
 static bool is_global(const struct dsn_facts *f)
@@ -236,7 +226,7 @@ static void add_to(struct buf *out, const char *to)
 	const char *at = strrchr(to, '@');
 	struct buf domain = BUF_INIT;
 
-	if (at != NULL && !text_is_ascii(at) && is_ascii(to, (size_t)(at - to)) &&
+	if (at != NULL && !text_is_ascii(at) && smtp_is_ascii(to, (size_t)(at - to)) &&
 	    smtp_domain_key(at + 1, strlen(at + 1), &domain) == ERR_OK) {
 		clean(out, to, (size_t)(at - to) + 1, false);
 		clean(out, domain.data, domain.len, false);
@@ -269,7 +259,7 @@ static void add_part(struct buf *out, const char *boundary, const char *descript
                      const char *type, const struct buf *content)
 {
 	buf_addf(out, "\r\n--%s\r\nContent-Description: %s\r\n", boundary, description);
-	if (!is_ascii(content->data, content->len))
+	if (!smtp_is_ascii(content->data, content->len))
 		buf_adds(out, "Content-Transfer-Encoding: 8bit\r\n");
 	buf_addf(out, "Content-Type: %s\r\n\r\n", type);
 	if (content->len > 0)
@@ -371,7 +361,7 @@ static void add_rcpt_fields(struct buf *out, const struct dsn_rcpt *r, const str
 	buf_adds(out, "\r\n");
 	if (r->orcpt != NULL)
 		add_original_recipient(out, r->orcpt);
-	add_typed(out, "Final-Recipient", is_ascii(r->address, len) ? "rfc822" : "utf-8",
+	add_typed(out, "Final-Recipient", smtp_is_ascii(r->address, len) ? "rfc822" : "utf-8",
 	          r->address, len);
 	add_typed(out, "Action", NULL, r->action, strlen(r->action));
 	add_typed(out, "Status", NULL, r->status, strlen(r->status));
@@ -454,7 +444,7 @@ static const char *original_type(const struct dsn_facts *f, const struct buf *or
 	if (!f->full || !any_failed(f))
 		return global ? "message/global-headers" : "text/rfc822-headers";
 	*what = "Undelivered message";
-	return global && !is_ascii(original->data, original->len) ? "message/global"
+	return global && !smtp_is_ascii(original->data, original->len) ? "message/global"
 	                                                          : "message/rfc822";
 }
 

@@ -421,17 +421,19 @@ static enum err add_idn(struct buf *out, const char *domain, size_t len)
 	return fine ? ERR_OK : ERR_SYNTAX;
 }
 
-static bool is_ascii(const char *p, size_t len)
+bool smtp_is_ascii(const void *p, size_t len)
 {
+	const unsigned char *b = p;
+
 	for (size_t i = 0; i < len; i++)
-		if ((unsigned char)p[i] > 127)
+		if (b[i] > 127)
 			return false;
 	return true;
 }
 
 static enum err add_domain(struct buf *out, const char *domain, size_t len)
 {
-	if (!is_ascii(domain, len))
+	if (!smtp_is_ascii(domain, len))
 		return add_idn(out, domain, len);
 	add_lower(out, domain, len);
 	return ERR_OK;

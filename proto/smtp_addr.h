@@ -30,6 +30,9 @@ enum err smtp_path_parse(const char *p, size_t n, bool empty_ok, struct smtp_pat
 /* One mailbox without <>: for tools and configuration. */
 enum err smtp_addr_parse(const char *p, size_t n, struct smtp_path *out) MUST_CHECK;
 
+/* Is no byte of p over 127?  Then it needs no SMTPUTF8. */
+bool smtp_is_ascii(const void *p, size_t len);
+
 /* Read one well-formed UTF-8 character beyond ASCII (RFC 3629): its length in bytes, or 0 when
  * it is malformed, or a control character (C1). */
 size_t smtp_utf8_read(const void *p, size_t n, uint32_t *code);
