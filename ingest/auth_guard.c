@@ -1,27 +1,24 @@
 /* ingest/auth_guard.c - failures of AUTH in four tables of rates
  *
- * Owns the tables.  Networks are /24 and /48: what one customer of a provider has, and more.
+ * Owns the tables.  Addresses are counted by the keys of ingest/peer.h.
  */
 #include "ingest/auth_guard.h"
 
 #include <string.h>
+#include "ingest/peer.h"
 #include "ingest/sasl.h"
 #include "lib/mem.h"
-#include "lib/net.h"
 #include "lib/rates.h"
 
 #define KEYS_MAX   50000               /* in each table */
 #define PROVED_MS  (24 * 3600 * 1000)  /* how long a success is remembered */
-#define V4_NETWORK 24
-#define V6_NETWORK 48
-#define V6_HOST    64                  /* one host may have all of it */
 
 struct auth_guard {
 	struct rates *by_ip, *by_network, *by_login, *proved;
 };
 
 struct key {
-	uint8_t b[17 + SASL_LOGIN_MAX];
+	uint8_t b[NET_KEY_MAX + SASL_LOGIN_MAX];
 	size_t n;
 };
 
@@ -54,7 +51,7 @@ static struct key key_of(const uint8_t *ip, size_t ip_len, bool network)
 {
 	struct key k;
 
-	k.n = net_key(ip, ip_len, network ? V4_NETWORK : 32, network ? V6_NETWORK : V6_HOST, k.b);
+	k.n = (network ? peer_network_key : peer_host_key)(ip, ip_len, k.b);
 	return k;
 }
 

@@ -11,8 +11,6 @@
 #include "lib/mem.h"
 #include "lib/stream.h"
 
-#define BINDING_MAX 64
-
 struct exchange {
 	TAILQ_ENTRY(exchange) all;
 	uint64_t id;
@@ -20,7 +18,7 @@ struct exchange {
 	struct scram *scram;  /* NULL until the keys are there */
 	bool plus, asking, proved;
 	struct buf first;     /* the client's first message */
-	uint8_t exporter[BINDING_MAX], unique[BINDING_MAX];
+	uint8_t exporter[STREAM_BINDING_MAX], unique[STREAM_BINDING_MAX];
 	size_t exporter_len, unique_len;
 };
 
@@ -105,9 +103,11 @@ static void bindings_take(struct exchange *x, const struct stream *stream)
 {
 	if (!stream_is_secure(stream))
 		return;
-	if (stream_tls_binding(stream, true, x->exporter, BINDING_MAX, &x->exporter_len) != ERR_OK)
+	if (stream_tls_binding(stream, true, x->exporter, sizeof(x->exporter),
+	                       &x->exporter_len) != ERR_OK)
 		x->exporter_len = 0;
-	if (stream_tls_binding(stream, false, x->unique, BINDING_MAX, &x->unique_len) != ERR_OK)
+	if (stream_tls_binding(stream, false, x->unique, sizeof(x->unique),
+	                       &x->unique_len) != ERR_OK)
 		x->unique_len = 0;
 }
 

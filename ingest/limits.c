@@ -5,6 +5,7 @@
 #include "ingest/limits.h"
 
 #include <string.h>
+#include "ingest/peer.h"
 #include "lib/counts.h"
 #include "lib/mem.h"
 #include "lib/rates.h"
@@ -44,10 +45,10 @@ const char *limits_enter(struct limits *l, const struct limits_conf *c, const ui
                          size_t ip_len, struct limits_place *p, uint64_t now_ms)
 {
 	uint8_t network[NET_KEY_MAX];
-	size_t n = net_key(ip, ip_len, 24, 48, network);
+	size_t n = peer_network_key(ip, ip_len, network);
 	unsigned open, lately;
 
-	p->key_len = net_key(ip, ip_len, 32, 64, p->key);
+	p->key_len = peer_host_key(ip, ip_len, p->key);
 	if (p->key_len == 0)
 		return NULL; /* not known */
 	open = counts_up(l->ips, p->key, p->key_len);

@@ -6,7 +6,6 @@
 
 #include <arpa/inet.h>
 #include <string.h>
-#include "lib/net.h"
 
 void peer_of_ip(const uint8_t *ip, size_t len, struct peer *out)
 {
@@ -33,4 +32,14 @@ void peer_of_socket(const struct sockaddr_storage *ss, struct peer *out)
 		peer_of_ip((const uint8_t *)&((const struct sockaddr_in *)ss)->sin_addr, 4, out);
 	else
 		peer_of_ip((const uint8_t *)&((const struct sockaddr_in6 *)ss)->sin6_addr, 16, out);
+}
+
+size_t peer_host_key(const uint8_t *ip, size_t len, uint8_t out[NET_KEY_MAX])
+{
+	return net_key(ip, len, 32, 64, out);
+}
+
+size_t peer_network_key(const uint8_t *ip, size_t len, uint8_t out[NET_KEY_MAX])
+{
+	return net_key(ip, len, 24, 48, out);
 }
