@@ -415,8 +415,6 @@ static void close_loop(struct life *l)
 
 /* A write to a closed socket or over a file limit is an error code, no signal; one
  * process may hold as many sockets as the system lets it. */
-#define MMAP_BYTES (1 << 20)
-
 static void set_process(void)
 {
 	struct rlimit files;
@@ -425,7 +423,7 @@ static void set_process(void)
 	signal(SIGXFSZ, SIG_IGN);
 	/* glibc raises the size over which memory goes back to the system at each large piece
 	 * that is freed: after a few large messages their memory would stay. */
-	(void)mallopt(M_MMAP_THRESHOLD, MMAP_BYTES);
+	(void)mallopt(M_MMAP_THRESHOLD, 1 << 20);
 	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
 		files.rlim_cur = files.rlim_max;
 		(void)setrlimit(RLIMIT_NOFILE, &files);
